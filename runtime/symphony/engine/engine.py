@@ -1,0 +1,46 @@
+"""What an engine is: the interface between the core and whatever runs the model.
+
+An engine owns page pools and weights; the core owns page tables, reference counts and policy. Implementations:
+`local.LocalEngine` (torch, this process) and `fake.FakeEngine` (deterministic, no torch, for tests and benchmarks).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from symphony.engine.chat import ChatTemplate
+from symphony.engine.messages import Batch, ModelInfo, RowResult
+from symphony.engine.tokenizer import Tokenizer
+
+
+class Engine(Protocol):
+    """One loaded model. All methods are called from the event-loop thread."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Constant."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def chat(self) -> ChatTemplate | None:
+        """None: the model has no chat template."""
+        ...
+
+    async def step(self, batch: Batch) -> list[RowResult]:
+        """Run one step; one result a row, in order. Suspends while the device computes; may return without suspending.
+
+        One step is in flight at a time. A row that fails does not disturb the others. Raises only if the whole step
+        is lost (every row's K/V is then undefined).
+        """
+        ...
+
+    def describe(self) -> dict[str, str]:
+        """For people: device, dtype, attention back end, pool size."""
+        ...
+
+    def close(self) -> None:
+        """Free the device. No step is in flight."""
+        ...

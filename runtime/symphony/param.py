@@ -1,0 +1,38 @@
+"""Every published limit, with its unit. `docs/security.md` has them as a table; a test holds the two together.
+
+Each value can be overridden through the configuration of its package; nothing elsewhere hard-codes one.
+"""
+
+from __future__ import annotations
+
+# --- uploads and arguments ---------------------------------------------------------------------------------------------
+MAX_UPLOAD_BYTES = 64 << 20
+"""Bytes of one program, component or source."""
+MAX_ARGS_BYTES = 1 << 20
+"""Bytes of a run's JSON arguments."""
+MAX_RESULT_BYTES = 16 << 20
+"""Bytes of a run's JSON result."""
+
+# --- processes ---------------------------------------------------------------------------------------------------------
+MAX_PROCESSES = 4096
+"""Live processes in one host."""
+MAX_FINISHED_PROCESSES = 256
+"""Ended processes whose events stay readable."""
+MAX_OUTPUT_BACKLOG = 1 << 20
+"""Bytes of output that a client may lag behind before its LIP is suspended."""
+MAX_OUTPUT_BYTES = 64 << 20
+"""Bytes of output that one process may emit."""
+MAX_LOG_BYTES = 1 << 20
+"""Bytes of log kept for one process; later lines are dropped and counted."""
+DEFAULT_WALL_SECONDS = 600.0
+"""Seconds that a run may last unless its caller says otherwise."""
+DEFAULT_CPU_SECONDS = 60.0
+"""Seconds of guest CPU that a run may use unless its caller says otherwise."""
+
+# --- tools -------------------------------------------------------------------------------------------------------------
+MAX_TOOL_CALLS = 64
+"""Tool calls in flight for one process."""
+TOOL_SECONDS = 60.0
+"""Seconds that one tool call may take."""
+MAX_TOOL_RESULT_BYTES = 4 << 20
+"""Bytes of one tool's JSON result."""
