@@ -18,6 +18,8 @@ MAX_PROCESSES = 4096
 """Live processes in one host."""
 MAX_FINISHED_PROCESSES = 256
 """Ended processes whose events stay readable."""
+DRAIN_NS = 2_000_000
+"""Nanoseconds of CPU that guests may use before the event loop gets its turn."""
 MAX_OUTPUT_BACKLOG = 1 << 20
 """Bytes of output that a client may lag behind before its LIP is suspended."""
 MAX_OUTPUT_BYTES = 64 << 20
@@ -28,6 +30,10 @@ DEFAULT_WALL_SECONDS = 600.0
 """Seconds that a run may last unless its caller says otherwise."""
 DEFAULT_CPU_SECONDS = 60.0
 """Seconds of guest CPU that a run may use unless its caller says otherwise."""
+
+# --- inference ---------------------------------------------------------------------------------------------------------
+MAX_TOP_K = 1024
+"""Most probable tokens that one reading may ask for."""
 
 # --- tools -------------------------------------------------------------------------------------------------------------
 MAX_TOOL_CALLS = 64

@@ -1,0 +1,228 @@
+"""One running LIP: pid, state, limits, events, result. It is the `Caller` that syscall handlers see.
+
+    NEW ──start──> READY <──turn yielded──┐
+                     │                    │
+                     └──> RUNNING ────────┤
+                     ▲        │           └──> DONE     returned, failed or trapped
+                   wake       └──> BLOCKED
+                     └────────────────┘
+    any state ──kill──> KILLED
+
+Knows nothing of HTTP, files or scheduling policy; `process.table` gives it turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from symphony.core.core import Core
+from symphony.errors import InternalError, ProgramError, SymphonyError
+from symphony.param import DEFAULT_CPU_SECONDS, DEFAULT_WALL_SECONDS, MAX_RESULT_BYTES
+from symphony.process.events import Event, EventLog
+from symphony.sandbox.instance import Exited, Failed, Instance, Returned, Trapped
+from symphony.syscall.inbox import Inbox
+from symphony.syscall.process import UsageRecord, usage_so_far
+from symphony.syscall.toolbox import Tool
+from symphony.syscall.values import Ok
+
+
+_log = logging.getLogger("symphony.process")
+
+
+class State(enum.Enum):
+    NEW = "new"
+    READY = "ready"
+    RUNNING = "running"
+    BLOCKED = "blocked"
+    DONE = "done"
+    KILLED = "killed"
+
+    @property
+    def ended(self) -> bool:
+        return self in (State.DONE, State.KILLED)
+
+
+@dataclass(slots=True, frozen=True)
+class LaunchOptions:
+    """How to run a program, as the caller decides it."""
+
+    tenant: str = "local"
+    owner: str = "local"
+    wall_seconds: float = DEFAULT_WALL_SECONDS
+    cpu_seconds: float = DEFAULT_CPU_SECONDS
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Process:
+    """A program in execution. Created by `ProcessTable.launch`."""
+
+    def __init__(
+        self, pid: int, program: str, options: LaunchOptions, core: Core, inbox: Inbox, tools: Mapping[str, Tool]
+    ) -> None:
+        self.pid = pid
+        self.program = program
+        self.options = options
+        self.tenant = options.tenant
+        self.core = core
+        self.inbox = inbox
+        self.tools = tools
+        self.session = core.open_session(options.tenant, options.owner)
+        self.state = State.NEW
+        self.started = time.time()
+        self.started_ns = time.monotonic_ns()
+        self.cpu_ns = 0
+        self.log_events = EventLog()
+        self.instance: Instance | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self.woken_in_turn = False
+        self._ending = False
+        self._stdio: dict[str, bytearray] = {}
+        self._background: set[asyncio.Future[Any]] = set()
+        self._tool_calls: set[asyncio.Future[Any]] = set()
+        self._final_usage: UsageRecord | None = None
+        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._value: Any = None
+        self._error: SymphonyError | None = None
+
+    # ---- what a client sees
+    @property
+    def usage(self) -> UsageRecord:
+        """What it used so far, or in all once it has ended."""
+        return self._final_usage or usage_so_far(self)
+
+    @property
+    def output(self) -> str:
+        return self.log_events.text()
+
+    def events(self) -> AsyncIterator[Event]:
+        """Every event from the start on; ends with `result` or `error`."""
+        return self.log_events.read()
+
+    async def wait(self) -> Any:
+        """The result, a JSON value. Raises the program's error (a SymphonyError) if it failed or was killed."""
+        await asyncio.shield(self._finished)
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    # ---- what its syscalls see (syscall.caller.Caller)
+    @property
+    def environment(self) -> list[tuple[str, str]]:
+        return list(self.options.environment.items())
+
+    def release(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._ending:
+            work.close()
+            return
+        self._keep(self._background, asyncio.ensure_future(work))
+
+    def tool_calls(self) -> int:
+        return len(self._tool_calls)
+
+    def track(self, task: asyncio.Future[Any]) -> None:
+        self._keep(self._tool_calls, task)
+
+    async def emit(self, text: str) -> None:
+        await self.log_events.output(text)
+
+    def log(self, level: str, text: str) -> None:
+        self.log_events.log(level, text)
+
+    def stdio(self, stream: str, data: bytes) -> None:
+        buffer = self._stdio.setdefault(stream, bytearray())
+        buffer += data
+        *lines, rest = bytes(buffer).split(b"\n")
+        if len(rest) > 1 << 16:
+            lines, rest = [*lines, rest], b""
+        self._stdio[stream] = bytearray(rest)
+        for line in lines:
+            self._stdio_line(stream, line)
+
+    def _stdio_line(self, stream: str, line: bytes) -> None:
+        self.log("info" if stream == "stdout" else "warn", line.decode("utf-8", "replace"))
+
+    # ---- what the table does with it
+    def ending(self) -> None:
+        """From here on the whole session goes: single releases are pointless."""
+        self._ending = True
+
+    def outcome_of(self, instance: Instance) -> None:
+        """Take over how the guest ended."""
+        outcome = instance.outcome
+        if isinstance(outcome, Returned) and isinstance(outcome.value, Ok):
+            self._parse(outcome.value.value)
+        elif isinstance(outcome, Returned):
+            self._error = _guest_error(outcome.value.value)
+        elif isinstance(outcome, Trapped):
+            self._error = ProgramError(
+                f"the program trapped: {outcome.message}", "see the Wasm backtrace and the log", outcome.backtrace
+            )
+        elif isinstance(outcome, Exited):
+            text = f"the program called exit({outcome.code}) instead of returning a result"
+            self._error = ProgramError(text, "return from the entry point")
+        elif isinstance(outcome, Failed):
+            self._error = outcome.error
+        else:
+            self._error = InternalError(f"process {self.pid} ended without an outcome")
+
+    def _parse(self, text: str) -> None:
+        if len(text) > MAX_RESULT_BYTES:
+            self._error = ProgramError(f"the result has {len(text)} characters, at most {MAX_RESULT_BYTES}")
+            return
+        try:
+            self._value = json.loads(text)
+        except (ValueError, RecursionError) as e:
+            self._error = ProgramError(f"the program's result is not JSON: {e}", "return a JSON text from run")
+
+    def fail(self, error: SymphonyError) -> None:
+        self._error = error
+
+    async def close(self, state: State) -> None:
+        """Release everything in the core, then publish the end."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+        for task in [*self._tool_calls]:
+            task.cancel()
+        usage = usage_so_far(self)
+        try:
+            await self.core.close_session(self.session)
+        except Exception as e:  # a bug of the core must not keep whoever waits for this process waiting
+            _log.exception("closing the session of process %d failed", self.pid)
+            self._error = InternalError(f"closing the session of process {self.pid} failed: {e!r}")
+        for stream, rest in self._stdio.items():
+            if rest:
+                self._stdio_line(stream, bytes(rest))
+        self._final_usage = usage
+        self.instance = None
+        self.state = state
+        self._publish()
+
+    def _publish(self) -> None:
+        error = self._error
+        if error is None:
+            self.log_events.end("result", {"value": self._value})
+        else:
+            traceback = error.traceback if isinstance(error, ProgramError) else ""
+            data = {"code": error.code, "message": error.message, "hint": error.hint, "traceback": traceback}
+            self.log_events.end("error", data)
+        if not self._finished.done():
+            self._finished.set_result(None)
+
+    def _keep(self, where: set[asyncio.Future[Any]], task: asyncio.Future[Any]) -> None:
+        where.add(task)
+        task.add_done_callback(where.discard)
+
+
+def _guest_error(text: str) -> ProgramError:
+    """A guest's error text: the last line is the message, a traceback stays whole."""
+    lines = text.rstrip().splitlines()
+    if len(lines) > 1:
+        return ProgramError(lines[-1], "", text)
+    return ProgramError(text or "the program failed without a message")

@@ -1,0 +1,184 @@
+"""All processes of this host, and their turns: the level-1 loop.
+
+`wake` makes a process READY; `_drain` gives turns in the order that `sched.process` decides, charges CPU time, and goes
+back to the event loop after a short while, so that neither sockets nor the core starve behind guests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Mapping
+
+from symphony.core.core import Core
+from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, SymphonyError, TimedOut
+from symphony.param import DRAIN_NS, MAX_FINISHED_PROCESSES, MAX_PROCESSES
+from symphony.process.process import LaunchOptions, Process, State
+from symphony.sandbox.instance import Instance, InstanceLimits, Turn
+from symphony.sandbox.sandbox import LoadedProgram, Sandbox
+from symphony.sched.process import ProcessScheduler
+from symphony.syscall.inbox import Inbox
+from symphony.syscall.toolbox import Tool
+
+_log = logging.getLogger("symphony.process")
+
+
+class ProcessTable:
+    """Launches, schedules and buries processes. All methods belong to the event-loop thread."""
+
+    def __init__(self, sandbox: Sandbox, core: Core, limits: InstanceLimits) -> None:
+        self._sandbox = sandbox
+        self._core = core
+        self._limits = limits
+        self._inbox = Inbox()
+        core.connect(self._inbox.deliver)
+        self._scheduler = ProcessScheduler()
+        self._pids = itertools.count(1)
+        self._live: dict[int, Process] = {}
+        self._ended: dict[int, Process] = {}
+        self._by_instance: dict[Instance, Process] = {}
+        self._burials: set[asyncio.Future[None]] = set()
+        self._drain_scheduled = False
+        self._running: Process | None = None
+
+    # ---- from outside
+    def launch(
+        self, program: LoadedProgram, name: str, argument: str, options: LaunchOptions, tools: Mapping[str, Tool]
+    ) -> Process:
+        """Start a process; returns at once. LimitExceeded if there are too many."""
+        if len(self._live) >= MAX_PROCESSES:
+            raise LimitExceeded(f"{MAX_PROCESSES} processes are running", "wait for one to end, or kill one")
+        process = Process(next(self._pids), name, options, self._core, self._inbox, tools)
+        try:
+            instance = self._sandbox.instantiate(program, process, self._limits, self._woken)
+        except BaseException:
+            process.release(self._core.close_session(process.session))
+            raise
+        process.instance = instance
+        self._live[process.pid] = process
+        self._by_instance[instance] = process
+        self._scheduler.add(process.pid, process.tenant)
+        process.log_events.add("start", {"pid": process.pid})
+        instance.start(argument)
+        if options.wall_seconds < float("inf"):
+            loop = asyncio.get_running_loop()
+            process.deadline = loop.call_later(options.wall_seconds, self._expire, process)
+        self._ready(process)
+        return process
+
+    def kill(self, process: Process, error: SymphonyError | None = None) -> None:
+        """End a process now, in any state; no-op if it has ended. Its `wait` raises `error` (default: Cancelled)."""
+        if process.instance is None or process.state.ended:
+            return
+        if process is self._running:
+            asyncio.get_running_loop().call_soon(self.kill, process, error)
+            return
+        process.ending()
+        process.fail(error or Cancelled(f"process {process.pid} was killed"))
+        process.instance.kill(error or Cancelled("killed"))
+        self._bury(process, State.KILLED)
+
+    def get(self, pid: int) -> Process:
+        """NotFound once its record is gone too."""
+        process = self._live.get(pid) or self._ended.get(pid)
+        if process is None:
+            raise NotFound(f"there is no process {pid}", "symphony ps lists them")
+        return process
+
+    def all(self) -> list[Process]:
+        """Live ones, then the ended ones that are remembered."""
+        return [*self._live.values(), *self._ended.values()]
+
+    @property
+    def live(self) -> int:
+        return len(self._live)
+
+    async def close(self) -> None:
+        """Kill everything and wait until the core has it all back."""
+        for process in list(self._live.values()):
+            self.kill(process, Cancelled("the host is shutting down"))
+        while self._burials:
+            await asyncio.gather(*self._burials)
+
+    # ---- turns
+    def _woken(self, instance: Instance) -> None:
+        process = self._by_instance.get(instance)
+        if process is None:
+            return
+        if process.state is State.BLOCKED:
+            self._ready(process)
+        elif process is self._running:
+            process.woken_in_turn = True
+
+    def _ready(self, process: Process) -> None:
+        process.state = State.READY
+        self._scheduler.ready(process.pid)
+        if not self._drain_scheduled:
+            self._drain_scheduled = True
+            asyncio.get_running_loop().call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._drain_scheduled = False
+        now = time.thread_time_ns()
+        end = now + DRAIN_NS
+        while now < end:
+            pid = self._scheduler.next()
+            if pid is None:
+                return
+            process = self._live[pid]
+            turn = self._turn(process)
+            before, now = now, time.thread_time_ns()
+            process.cpu_ns += now - before
+            self._scheduler.charge(pid, now - before)
+            self._after(process, turn)
+        self._drain_scheduled = True
+        asyncio.get_running_loop().call_soon(self._drain)
+
+    def _turn(self, process: Process) -> Turn:
+        instance = process.instance
+        assert instance is not None
+        process.state = State.RUNNING
+        process.woken_in_turn = False
+        self._running = process
+        try:
+            return instance.turn()
+        except Exception as e:
+            _log.exception("turn of process %d failed", process.pid)
+            instance.kill(InternalError(f"the host failed in a turn of process {process.pid}: {e!r}"))
+            return Turn.DONE
+        finally:
+            self._running = None
+
+    def _after(self, process: Process, turn: Turn) -> None:
+        if turn is Turn.YIELDED or (turn is Turn.BLOCKED and process.woken_in_turn):
+            self._ready(process)
+        elif turn is Turn.BLOCKED:
+            process.state = State.BLOCKED
+        else:
+            process.ending()
+            assert process.instance is not None
+            process.outcome_of(process.instance)
+            self._bury(process, State.DONE)
+            return
+        if process.cpu_ns > process.options.cpu_seconds * 1e9:
+            text = f"the program used more than {process.options.cpu_seconds:g} s of CPU"
+            self.kill(process, LimitExceeded(text, "raise the run's CPU limit, or let it do less"))
+
+    def _expire(self, process: Process) -> None:
+        text = f"the program ran longer than {process.options.wall_seconds:g} s"
+        self.kill(process, TimedOut(text, "raise the run's timeout"))
+
+    # ---- the end
+    def _bury(self, process: Process, state: State) -> None:
+        assert process.instance is not None
+        self._scheduler.remove(process.pid)
+        self._by_instance.pop(process.instance, None)
+        del self._live[process.pid]
+        self._ended[process.pid] = process
+        while len(self._ended) > MAX_FINISHED_PROCESSES:
+            del self._ended[next(iter(self._ended))]
+        burial = asyncio.ensure_future(process.close(state))
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)

@@ -1,0 +1,246 @@
+"""`symphony:lip/infer`: running the model. Source: `wit/infer.wit`; meanings in semantics 1-4, 10, 11.
+
+The core computes; this module turns WIT records into the engine's requests and the core's answers into handles.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from symphony.core.messages import Chunk, GenerateOptions
+from symphony.engine.messages import GREEDY, Reading, Readings, Sampling
+from symphony.errors import Invalid, SymphonyError
+from symphony.param import MAX_TOP_K
+from symphony.syscall.caller import Caller
+from symphony.syscall.inbox import Answer
+from symphony.syscall.kvfs import KvFile
+from symphony.syscall.pollable import Pollable
+from symphony.syscall.values import Err, Handler, Ok
+
+
+class Ranked(NamedTuple):
+    ids: Sequence[int]
+    values: Sequence[float]
+
+
+class Distribution(NamedTuple):
+    sampled: int | None
+    top: Ranked | None
+    logprobs: Sequence[float] | None
+    entropy: float | None
+
+
+class ChunkRecord(NamedTuple):
+    tokens: Sequence[int]
+    text: str
+    logprobs: Sequence[float]
+    alternatives: Sequence[Ranked]
+    finish: tuple[str, int | None] | None
+
+
+class Prediction:
+    """A guest's handle on a forward pass: in flight until `answer` is set."""
+
+    __slots__ = ("answer", "caller", "file", "op", "pollable", "wanted")
+
+    def __init__(self, caller: Caller, file: KvFile, wanted: Readings) -> None:
+        self.caller = caller
+        self.file = file
+        self.wanted = wanted
+        self.answer: Answer = None
+        self.pollable = Pollable()
+        self.op = caller.inbox.register(self)
+
+    def deliver(self, answer: Answer) -> None:
+        self.answer = answer
+        self.close()
+        self.pollable.fire()
+
+    def close(self) -> None:
+        self.caller.inbox.forget(self.op)
+        self.file.end()
+
+    def drop(self) -> None:
+        if not self.pollable.fired:
+            self.caller.release(self.caller.core.cancel(self.caller.session, self.op))
+            self.close()
+            self.pollable.fire()
+
+
+class Generation:
+    """A guest's handle on a generation; `done` once the guest has seen its end."""
+
+    __slots__ = ("caller", "done", "file", "op", "pollable")
+
+    def __init__(self, caller: Caller, file: KvFile) -> None:
+        self.caller = caller
+        self.file = file
+        self.done = False
+        self.pollable = Pollable()
+        self.op = caller.inbox.register(self)
+
+    def deliver(self, answer: Answer) -> None:
+        self.pollable.fire()
+
+    def finish(self) -> None:
+        self.done = True
+        self.caller.inbox.forget(self.op)
+        self.file.end()
+        self.pollable.fire()
+
+    def drop(self) -> None:
+        if not self.done:
+            self.caller.release(self.caller.core.cancel(self.caller.session, self.op))
+            self.finish()
+
+
+def sampling_of(record: Any) -> Sampling:
+    """The engine's sampling for a WIT record; Invalid names the field that is out of range."""
+    temperature, top_k, top_p, min_p, repetition, presence, frequency, bias, seed = record
+    if temperature is None and bias is None and repetition is None and presence is None and frequency is None:
+        return GREEDY
+    for name, value, low, high in (
+        ("temperature", temperature, 0.0, 1e4),
+        ("top-p", top_p, 0.0, 1.0),
+        ("min-p", min_p, 0.0, 1.0),
+        ("repetition-penalty", repetition, 1e-3, 1e3),
+        ("presence-penalty", presence, -1e3, 1e3),
+        ("frequency-penalty", frequency, -1e3, 1e3),
+    ):
+        if value is not None and not low <= value <= high:
+            raise Invalid(f"sampling: {name} is {value:g}", f"use a value from {low:g} to {high:g}")
+    if bias is not None and (len(bias.ids) != len(bias.values) or not all(map(math.isfinite, bias.values))):
+        raise Invalid("sampling: logit-bias needs one finite value for each id")
+    return Sampling(
+        temperature=temperature or 0.0,
+        top_k=top_k or 0,
+        top_p=1.0 if top_p is None else top_p,
+        min_p=min_p or 0.0,
+        repetition_penalty=1.0 if repetition is None else repetition,
+        presence_penalty=presence or 0.0,
+        frequency_penalty=frequency or 0.0,
+        logit_bias=() if bias is None else tuple(zip(bias.ids.tolist(), bias.values.tolist(), strict=True)),
+        seed=secrets.randbits(64) if seed is None else seed,
+    )
+
+
+def _readings_of(record: Any) -> Readings:
+    sample, top_k, logprobs, entropy = record
+    if top_k is not None and not 1 <= top_k <= MAX_TOP_K:
+        raise Invalid(f"readings: top-k is {top_k}", f"ask for 1 to {MAX_TOP_K}")
+    return Readings(
+        sample=None if sample is None else sampling_of(sample),
+        top_k=top_k or 0,
+        logprobs=() if logprobs is None else tuple(logprobs.tolist()),
+        entropy=entropy,
+    )
+
+
+def _indexes(outputs: tuple[str, Any], n: int) -> Sequence[int]:
+    case, payload = outputs
+    if case == "last":
+        return (max(n - 1, 0),)
+    if case == "every":
+        return range(max(n, 1))
+    if case == "none":
+        return ()
+    indexes = sorted(set(payload.tolist()))
+    if indexes and indexes[-1] >= max(n, 1):
+        raise Invalid(f"outputs: index {indexes[-1]} is outside the {n} given tokens")
+    return indexes
+
+
+async def pred(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], readings: Any) -> Prediction:
+    wanted = _readings_of(readings)
+    indexes = _indexes(outputs, len(tokens))
+    prediction = Prediction(caller, file, wanted)
+    file.begin()
+    try:
+        await caller.core.pred(caller.session, file.id, prediction.op, tokens.tolist(), indexes, wanted)
+    except BaseException:
+        prediction.close()
+        raise
+    return prediction
+
+
+def prediction_subscribe(caller: Caller, prediction: Prediction) -> Pollable:
+    return prediction.pollable
+
+
+def _distribution(reading: Reading, wanted: Readings) -> Distribution:
+    return Distribution(
+        reading.sampled,
+        Ranked(reading.top_ids, reading.top_logprobs) if wanted.top_k else None,
+        reading.logprobs if wanted.logprobs else None,
+        reading.entropy,
+    )
+
+
+def prediction_get(caller: Caller, prediction: Prediction) -> Ok[list[Distribution]] | Err[SymphonyError] | None:
+    answer = prediction.answer
+    if answer is None:
+        return None
+    if isinstance(answer, SymphonyError):
+        return Err(answer)
+    wanted = prediction.wanted
+    return Ok([_distribution(reading, wanted) for reading in answer])
+
+
+async def generate(caller: Caller, file: KvFile, tokens: Any, options: Any) -> Generation:
+    wanted = GenerateOptions(
+        sampling=sampling_of(options.sampling),
+        max_tokens=options.max_tokens,
+        stop_tokens=tuple(options.stop_tokens.tolist()),
+        stop_strings=tuple(options.stop_strings),
+        logprobs=options.logprobs,
+        chunk_tokens=options.chunk_tokens,
+        chunk_ms=options.chunk_ms,
+    )
+    generation = Generation(caller, file)
+    file.begin()
+    try:
+        await caller.core.generate(caller.session, file.id, generation.op, tokens.tolist(), wanted)
+    except BaseException:
+        generation.finish()
+        raise
+    return generation
+
+
+def generation_subscribe(caller: Caller, generation: Generation) -> Pollable:
+    return generation.pollable
+
+
+def _chunk(chunk: Chunk) -> ChunkRecord:
+    alternatives = [Ranked(ids, values) for ids, values in chunk.alternatives]
+    return ChunkRecord(chunk.tokens, chunk.text, chunk.logprobs, alternatives, chunk.finish)
+
+
+async def generation_next(caller: Caller, generation: Generation) -> Ok[ChunkRecord] | Err[SymphonyError] | None:
+    if generation.done:
+        return Err(Invalid("this generation has ended", "start another one with generate"))
+    if not generation.pollable.ready():
+        return None
+    generation.pollable.clear()
+    try:
+        chunk = await caller.core.next(caller.session, generation.op)
+    except SymphonyError as e:
+        generation.finish()
+        return Err(e)
+    if chunk is None:
+        return None
+    if chunk.finish is not None:
+        generation.finish()
+    return Ok(_chunk(chunk))
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "symphony:lip/infer#pred": pred,
+    "symphony:lip/infer#[method]prediction.subscribe": prediction_subscribe,
+    "symphony:lip/infer#[method]prediction.get": prediction_get,
+    "symphony:lip/infer#generate": generate,
+    "symphony:lip/infer#[method]generation.subscribe": generation_subscribe,
+    "symphony:lip/infer#[method]generation.next": generation_next,
+}

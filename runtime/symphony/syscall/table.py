@@ -1,0 +1,21 @@
+"""The syscall table: every WIT function that the host serves, and its handler.
+
+The spine of the ABI: a row a function, and nothing else. Keys carry no version (`sandbox` binds any 0.x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from symphony.syscall import infer, ipc, kvfs, model, process, tool, wasi
+from symphony.syscall.values import Handler
+
+HANDLERS: Mapping[str, Handler] = {
+    **model.HANDLERS,
+    **kvfs.HANDLERS,
+    **infer.HANDLERS,
+    **process.HANDLERS,
+    **ipc.HANDLERS,
+    **tool.HANDLERS,
+    **wasi.HANDLERS,
+}
