@@ -1,0 +1,210 @@
+"""The host: boots the parts in order, and the facade that `http`, `cli` and embedding services see.
+
+    async with Runtime(model="tiny") as rt:
+        text = await rt.run("agent.py", question="...")
+
+Reads like a table of contents: engine, core, sandbox, programs, processes. Policy lives in the parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from symphony.core.core import Core
+from symphony.engine.engine import Engine
+from symphony.engine.messages import ModelInfo
+from symphony.errors import Invalid, LimitExceeded
+from symphony.param import MAX_ARGS_BYTES
+from symphony.process.process import LaunchOptions, Process
+from symphony.process.table import ProcessTable
+from symphony.program.programs import ProgramInfo, Programs
+from symphony.sandbox.instance import InstanceLimits
+from symphony.sandbox.sandbox import Sandbox, SandboxConfig
+from symphony.syscall.table import HANDLERS
+from symphony.syscall.toolbox import toolbox
+
+ToolFunctions = Mapping[str, Callable[..., Any]]
+
+
+@dataclass(slots=True, frozen=True)
+class Config:
+    """How to boot a host; the defaults suit a laptop."""
+
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    limits: InstanceLimits = field(default_factory=InstanceLimits)
+    cache: Path | None = None
+    """Where compiled code is kept; default: the user's cache directory."""
+
+
+class Runtime:
+    """A whole host inside this process. An async context manager; every method belongs to its event loop.
+
+    `model` is a name, a directory, or loaded engines (the first one is the default); `device` is `cpu`, `cuda` or
+    `cuda:N` (default: CUDA if there is one); `tools` are Python functions, plain or async, that programs may call.
+    `home` keeps uploaded programs; default: the user's data directory if no other host owns it, else a temporary one.
+    """
+
+    def __init__(
+        self,
+        model: str | Sequence[Engine] = "tiny",
+        *,
+        device: str | None = None,
+        attention: str | None = None,
+        tools: ToolFunctions | None = None,
+        home: Path | None = None,
+        config: Config | None = None,
+    ) -> None:
+        self._model = model
+        self._device = device
+        self._attention = attention
+        self._tools = toolbox(tools or {})
+        self._home = home
+        self._config = config or Config()
+        self.notes: list[str] = []
+        """What the person who started this host should know, a sentence each."""
+
+    # ---- boot and shutdown
+    async def __aenter__(self) -> Runtime:
+        self._engines = await self._load_engines()
+        self.core = Core(self._engines)
+        self._core_loop = asyncio.ensure_future(self.core.run())
+        self.sandbox = Sandbox(self._config.sandbox, HANDLERS)
+        self._store = _Home(self._home)
+        if self._store.note:
+            self.notes.append(self._store.note)
+        self._programs = Programs(self.sandbox, self._store.path, self._config.cache or _cache_directory())
+        self._processes = ProcessTable(self.sandbox, self.core, self._config.limits)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._processes.close()
+        await self.core.close()
+        await self._core_loop
+        for engine in self._engines:
+            engine.close()
+        self.sandbox.close()
+        self._store.close()
+
+    async def _load_engines(self) -> list[Engine]:
+        if not isinstance(self._model, str):
+            return list(self._model)
+        from symphony.engine.local import LocalEngine  # imports torch: only who runs a model pays for it
+
+        return [
+            await asyncio.to_thread(LocalEngine.load, self._model, device=self._device, attention=self._attention)
+        ]
+
+    # ---- running programs
+    async def run(self, program: str | Path | bytes, /, args: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Run a program and return its result, a JSON value.
+
+        `program` is a path (.py, .wasm), source text, bytes, or the name or id of an uploaded program; keyword
+        arguments (or `args`) are the program's. Raises ProgramError, LimitExceeded, InvalidProgram, NotFound.
+        """
+        process = await self.spawn(program, args, **kwargs)
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            await self.kill(process)
+            raise
+
+    async def spawn(
+        self, program: str | Path | bytes, /, args: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Process:
+        """Start a program and return its process at once; arguments as `run`."""
+        return await self.launch(program, {**(args or {}), **kwargs}, LaunchOptions())
+
+    async def launch(
+        self, program: str | Path | bytes, args: Mapping[str, Any], options: LaunchOptions
+    ) -> Process:
+        """Start a program on behalf of a tenant, with limits."""
+        try:
+            text = json.dumps(args, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as e:
+            raise Invalid(f"the arguments are not JSON values: {e}") from None
+        if len(text) > MAX_ARGS_BYTES:
+            raise LimitExceeded(f"the arguments have {len(text)} bytes, at most {MAX_ARGS_BYTES}")
+        loaded = await self._programs.load(program)
+        return self._processes.launch(loaded.program, loaded.name, loaded.argument(text), options, self._tools)
+
+    async def kill(self, process: Process) -> None:
+        """End a process; returns when everything it held is released. No-op if it has ended."""
+        self._processes.kill(process)
+        await asyncio.wait([asyncio.ensure_future(process.wait())])
+
+    def processes(self) -> list[Process]:
+        return self._processes.all()
+
+    def process(self, pid: int) -> Process:
+        return self._processes.get(pid)
+
+    # ---- programs
+    async def upload(self, source: str | Path | bytes, /, name: str | None = None) -> ProgramInfo:
+        """Store a program under its content's id, and a name. The same content twice is the same program."""
+        return await self._programs.upload(source, name)
+
+    def programs(self) -> list[ProgramInfo]:
+        return self._programs.list()
+
+    def program(self, ref: str) -> ProgramInfo:
+        return self._programs.get(ref)
+
+    def remove_program(self, ref: str) -> None:
+        self._programs.remove(ref)
+
+    # ---- looking inside
+    def model_infos(self) -> list[ModelInfo]:
+        return [engine.info for engine in self._engines]
+
+    def describe(self) -> dict[str, str]:
+        """The boot report."""
+        return {"home": str(self._store.path), **self._engines[0].describe()}
+
+
+class _Home:
+    """The directory of uploaded programs; one host owns it at a time (a lock file says who)."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.note = ""
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        wanted = path or _data_directory()
+        wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(wanted / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.path = wanted
+        except OSError:
+            os.close(self._lock)
+            if path is not None:
+                raise Invalid(f"{path} belongs to another running host", "give this one another home") from None
+            self._temporary = tempfile.TemporaryDirectory(prefix="symphony-")
+            self.path = Path(self._temporary.name)
+            self.note = f"{wanted} belongs to another running host: using a temporary store, without its programs"
+
+    def close(self) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
+        else:
+            os.close(self._lock)
+
+
+def _data_directory() -> Path:
+    root = os.environ.get("SYMPHONY_HOME")
+    if root:
+        return Path(root)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "symphony"
+
+
+def _cache_directory() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "symphony"
