@@ -111,5 +111,17 @@ class ProgramError(SymphonyError):
 #: The codes of `wit/types.wit`, and the exception that each one is.
 BY_CODE: dict[str, type[SymphonyError]] = {
     e.code: e
-    for e in (NotFound, Exists, PermissionDenied, NoSpace, Busy, LimitExceeded, TimedOut, Cancelled, Invalid, Unavailable, InternalError)
+    for e in (
+        NotFound,
+        Exists,
+        PermissionDenied,
+        NoSpace,
+        Busy,
+        LimitExceeded,
+        TimedOut,
+        Cancelled,
+        Invalid,
+        Unavailable,
+        InternalError,
+    )
 }

@@ -101,9 +101,7 @@ class Runtime:
             return list(self._model)
         from symphony.engine.local import LocalEngine  # imports torch: only who runs a model pays for it
 
-        return [
-            await asyncio.to_thread(LocalEngine.load, self._model, device=self._device, attention=self._attention)
-        ]
+        return [await asyncio.to_thread(LocalEngine.load, self._model, device=self._device, attention=self._attention)]
 
     # ---- running programs
     async def run(self, program: str | Path | bytes, /, args: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
@@ -125,9 +123,7 @@ class Runtime:
         """Start a program and return its process at once; arguments as `run`."""
         return await self.launch(program, {**(args or {}), **kwargs}, LaunchOptions())
 
-    async def launch(
-        self, program: str | Path | bytes, args: Mapping[str, Any], options: LaunchOptions
-    ) -> Process:
+    async def launch(self, program: str | Path | bytes, args: Mapping[str, Any], options: LaunchOptions) -> Process:
         """Start a program on behalf of a tenant, with limits."""
         try:
             text = json.dumps(args, allow_nan=False)

@@ -5,7 +5,7 @@ Each value can be overridden through the configuration of its package; nothing e
 
 from __future__ import annotations
 
-# --- uploads and arguments ---------------------------------------------------------------------------------------------
+# --- uploads and arguments --------------------------------------------------------------------------------------------
 MAX_UPLOAD_BYTES = 64 << 20
 """Bytes of one program, component or source."""
 MAX_ARGS_BYTES = 1 << 20
@@ -13,7 +13,7 @@ MAX_ARGS_BYTES = 1 << 20
 MAX_RESULT_BYTES = 16 << 20
 """Bytes of a run's JSON result."""
 
-# --- processes ---------------------------------------------------------------------------------------------------------
+# --- processes --------------------------------------------------------------------------------------------------------
 MAX_PROCESSES = 4096
 """Live processes in one host."""
 MAX_FINISHED_PROCESSES = 256
@@ -31,14 +31,22 @@ DEFAULT_WALL_SECONDS = 600.0
 DEFAULT_CPU_SECONDS = 60.0
 """Seconds of guest CPU that a run may use unless its caller says otherwise."""
 
-# --- inference ---------------------------------------------------------------------------------------------------------
+# --- inference --------------------------------------------------------------------------------------------------------
 MAX_TOP_K = 1024
 """Most probable tokens that one reading may ask for."""
 
-# --- tools -------------------------------------------------------------------------------------------------------------
+# --- tools ------------------------------------------------------------------------------------------------------------
 MAX_TOOL_CALLS = 64
 """Tool calls in flight for one process."""
 TOOL_SECONDS = 60.0
 """Seconds that one tool call may take."""
 MAX_TOOL_RESULT_BYTES = 4 << 20
 """Bytes of one tool's JSON result."""
+
+# --- serving ----------------------------------------------------------------------------------------------------------
+SSE_KEEP_ALIVE_SECONDS = 15.0
+"""Seconds of silence after which an event stream carries a comment, so that proxies keep it open."""
+HTTP_BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+HTTP_SHUTDOWN_SECONDS = 5.0
+"""Seconds that open requests have to end after the server was told to stop."""

@@ -32,7 +32,6 @@ from symphony.syscall.process import UsageRecord, usage_so_far
 from symphony.syscall.toolbox import Tool
 from symphony.syscall.values import Ok
 
-
 _log = logging.getLogger("symphony.process")
 
 

@@ -54,7 +54,7 @@ class Some(_Box[T]):
     __slots__ = ()
 
 
-class Exit(BaseException):  # noqa: N818 - not an error: it ends the guest as asked
+class Exit(BaseException):
     """Raised by a handler to end the guest in good order (`wasi:cli/exit`)."""
 
     def __init__(self, code: int) -> None:
