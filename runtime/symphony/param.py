@@ -50,3 +50,27 @@ HTTP_BACKLOG = 1024
 """Connections that may wait to be accepted."""
 HTTP_SHUTDOWN_SECONDS = 5.0
 """Seconds that open requests have to end after the server was told to stop."""
+
+# --- KV files and operations -------------------------------------------------------------------------------------------
+MAX_OPEN_FILES = 1024
+"""KV files that one process may have open."""
+MAX_OPERATIONS = 64
+"""Predictions and generations in flight for one process."""
+MAX_PATH_BYTES = 1024
+"""Bytes of a KVFS path."""
+MAX_PATH_DEPTH = 32
+"""Components of a KVFS path."""
+MAX_NAMES_PER_TENANT = 65_536
+"""Names in one tenant's KVFS."""
+MAX_UNDELIVERED_TOKENS = 256
+"""Tokens that a generation runs ahead of its guest before it pauses."""
+MAX_TOP_K_READING = 1024
+"""Most probable tokens that one reading may ask for, and alternatives a generated token."""
+
+# --- batches -----------------------------------------------------------------------------------------------------------
+STEP_TOKENS = 2048
+"""Tokens computed in one step, decodes and prefill chunks together."""
+STEP_ROWS = 256
+"""Rows of one step."""
+MAX_ROW_WAIT_SECONDS = 1.0
+"""A row passed over for this long goes before all younger ones, whatever its kind and tenant."""

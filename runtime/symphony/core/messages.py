@@ -1,0 +1,73 @@
+"""The core's language: what its callers say to it and hear from it.
+
+Plain slotted records, fields as in `wit/` (snake_case), so that they can cross a socket later (semantics 16). This module
+knows nothing of processes or Wasm. `Sampling`, `Readings` and `Reading` are the engine's own words; `Stat` and `Entry`
+those of kvfs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from symphony.engine.messages import GREEDY, Reading, Readings, Sampling
+from symphony.kvfs.names import Entry
+from symphony.kvfs.stat import Stat
+
+__all__ = ["Chunk", "Entry", "Finish", "GenerateOptions", "Ranked", "Reading", "Readings", "Sampling", "Stat", "Usage"]
+
+Finish = tuple[str, int | None]
+"""A case of `finish-reason` with its payload: ("stop-token", id), ("stop-string", index), ("length", None),
+("context-limit", None), ("cancelled", None)."""
+
+
+def fresh_seed() -> int:
+    """A seed for a guest that gave none: 64 random bits."""
+    return secrets.randbits(64)
+
+
+class Ranked(NamedTuple):
+    """Tokens with a value each; the lists have equal length."""
+
+    ids: Sequence[int]
+    values: Sequence[float]
+
+
+@dataclass(slots=True)
+class GenerateOptions:
+    """What `generate` does. `sampling.seed` is always set: whoever fills this in draws `fresh_seed()` for none."""
+
+    sampling: Sampling = GREEDY
+    max_tokens: int = 256
+    stop_tokens: Sequence[int] = ()
+    stop_strings: Sequence[str] = ()
+    logprobs: int | None = None
+    """None: no log-probabilities; 0: of the drawn token alone; more: this many alternatives too."""
+    chunk_tokens: int = 256
+    """1 to 256; values outside are brought into that range."""
+    chunk_ms: int = 0
+    """0: no such limit."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A piece of a generation."""
+
+    tokens: list[int] = field(default_factory=list[int])
+    text: str = ""
+    logprobs: list[float] = field(default_factory=list[float])
+    alternatives: list[Ranked] = field(default_factory=list[Ranked])
+    finish: Finish | None = None
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a session has used so far; counts as in `wit/process.wit`."""
+
+    forwards: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    generated_tokens: int = 0
+    pages: int = 0
