@@ -64,8 +64,6 @@ MAX_NAMES_PER_TENANT = 65_536
 """Names in one tenant's KVFS."""
 MAX_UNDELIVERED_TOKENS = 256
 """Tokens that a generation runs ahead of its guest before it pauses."""
-MAX_TOP_K_READING = 1024
-"""Most probable tokens that one reading may ask for, and alternatives a generated token."""
 
 # --- batches -----------------------------------------------------------------------------------------------------------
 STEP_TOKENS = 2048
@@ -74,3 +72,45 @@ STEP_ROWS = 256
 """Rows of one step."""
 MAX_ROW_WAIT_SECONDS = 1.0
 """A row passed over for this long goes before all younger ones, whatever its kind and tenant."""
+
+# --- text and models ---------------------------------------------------------------------------------------------------
+MAX_TEXT_CHARS = 4 << 20
+"""Characters of one text to tokenize, and of one rendered conversation."""
+CHAT_TEMPLATE_FUEL = 1_000_000
+"""minijinja instructions that rendering one conversation may take."""
+KV_POOL_BYTES_CPU = 1 << 30
+"""Bytes of KV pages on a CPU unless a number of pages is given; memory is only taken as pages are used."""
+KV_POOL_SHARE_GPU = 0.85
+"""Share of a GPU's free memory, after the weights, that becomes KV pages unless a number is given."""
+
+# --- sandbox -----------------------------------------------------------------------------------------------------------
+MAX_INSTANCES = 4096
+"""Component instances alive at once; sizes the pools of memories, tables and stacks."""
+GUEST_MEMORY_BYTES = 256 << 20
+"""Bytes of one linear memory of a guest."""
+GUEST_MEMORIES = 2
+"""Linear memories of a guest."""
+GUEST_TABLES = 4
+"""Tables of a guest."""
+GUEST_TABLE_ELEMENTS = 20_000
+"""Elements of one table of a guest."""
+GUEST_CORE_INSTANCES = 64
+"""Core instances inside one guest (a Python component has 38)."""
+POOLED_CORE_INSTANCES = 40
+"""Core instances that the pool provides per component instance, on average."""
+GUEST_STACK_BYTES = 512 << 10
+"""Bytes of a guest's fiber stack; wasm frames may use half, the rest is for host calls."""
+MEMORY_RESERVATION_BYTES = 4 << 30
+"""Bytes of address space reserved for one linear memory: 4 GiB lets compiled code skip bounds checks."""
+GUEST_HANDLES = 1024
+"""Open handles of one process."""
+FUEL_PER_SECOND = 1_000_000_000
+"""Fuel (about one wasm instruction each) that stands for one second of guest CPU."""
+FUEL_SLICE = 1_000_000
+"""Fuel after which a guest that computes lets others run: about 1 ms."""
+ANSWERS_PER_TURN = 64
+"""Syscalls answered at once in one turn of a guest before others get theirs."""
+MAX_TYPE_NODES = 50_000
+"""Nodes of all import types of one component, written out as trees."""
+MAX_RANDOM_BYTES = 1 << 20
+"""Bytes of randomness that one WASI call may ask for."""

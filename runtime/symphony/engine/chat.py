@@ -1,0 +1,116 @@
+"""A model's chat template: a conversation in, the prompt's text out.
+
+Templates are Jinja as Hugging Face writes it, rendered by minijinja with bounded fuel and bounded output: the template
+comes with the model, the conversation from a guest. It knows nothing of tokens.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from symphony import param
+from symphony.errors import Invalid, LimitExceeded
+
+
+class _Rejected(Exception):
+    """The template called `raise_exception`."""
+
+
+class ChatTemplate:
+    """One compiled template. Rendering does not block."""
+
+    def __init__(self, source: str, variables: Mapping[str, Any] | None = None) -> None:
+        """`variables`: what the template may use besides the conversation (`bos_token`...). Raises Invalid."""
+        import minijinja
+
+        self._errors = minijinja.TemplateError
+        environment = minijinja.Environment()
+        environment.trim_blocks = True
+        environment.lstrip_blocks = True
+        environment.pycompat = True
+        environment.fuel = param.CHAT_TEMPLATE_FUEL
+        environment.auto_escape_callback = _never_escape
+        environment.add_function("raise_exception", _raise)
+        environment.add_function("strftime_now", _strftime_now)
+        environment.add_filter("tojson", _tojson)
+        try:
+            environment.add_template("chat", source)
+        except self._errors as e:
+            raise Invalid(f"the model's chat template cannot be read: {_reason(e)}") from e
+        self._environment = environment
+        self._variables = dict(variables or {})
+
+    @classmethod
+    def load(cls, directory: Path) -> ChatTemplate | None:
+        """The template of a model directory: chat_template.jinja, else the entry of tokenizer_config.json; else None."""
+        path, config = directory / "chat_template.jinja", _tokenizer_config(directory)
+        source: Any = path.read_text("utf-8") if path.is_file() else config.get("chat_template")
+        if isinstance(source, list):  # several named ones
+            source = next((t["template"] for t in source if t.get("name") == "default"), None)
+        if not isinstance(source, str):
+            return None
+        names = ("bos_token", "eos_token", "pad_token", "unk_token")
+        return cls(source, {name: _token_text(config[name]) for name in names if config.get(name)})
+
+    def render(self, conversation: dict[str, Any]) -> str:
+        """The prompt's text.
+
+        `conversation`: `messages`, optionally `tools` and `add_generation_prompt`; further members are variables.
+        Raises Invalid with the template's message, LimitExceeded if it ran too long or wrote too much.
+        """
+        if not isinstance(conversation.get("messages"), list):
+            raise Invalid("the conversation has no list of messages", 'give {"messages": [{"role", "content"}, ...]}')
+        arguments = {"add_generation_prompt": False, "tools": None, "documents": None} | self._variables | conversation
+        try:
+            text = self._environment.render_template("chat", **arguments)
+        except _Rejected as e:
+            raise Invalid(f"the chat template rejected the conversation: {e}") from e
+        except self._errors as e:
+            if "OutOfFuel" in str(e.kind) or "fuel" in str(e).lower():
+                raise LimitExceeded(
+                    "the chat template ran too long", "render fewer or shorter messages at a time"
+                ) from e
+            raise Invalid(f"the chat template failed: {_reason(e)}", "check the messages' members") from e
+        except (TypeError, ValueError, RecursionError) as e:  # a filter met a value that it cannot take
+            raise Invalid(f"the chat template failed: {e}", "check the messages' members") from e
+        if len(text) > param.MAX_TEXT_CHARS:
+            raise LimitExceeded(f"the rendered conversation is longer than {param.MAX_TEXT_CHARS} characters")
+        return text
+
+
+def _reason(error: Any) -> str:
+    return str(getattr(error, "message", error)).strip()
+
+
+def _raise(message: str) -> str:
+    raise _Rejected(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.datetime.now().strftime(form)
+
+
+def _never_escape(_name: str) -> bool:
+    return False
+
+
+def _tojson(value: Any, indent: int | None = None, **_options: Any) -> str:
+    # As transformers does; minijinja's own filter escapes `<` and `>`, which models were not trained on.
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _tokenizer_config(directory: Path) -> dict[str, Any]:
+    path = directory / "tokenizer_config.json"
+    try:
+        config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except ValueError as e:
+        raise Invalid(f"{path} is not JSON: {e}", "download the model again") from e
+    return config if isinstance(config, dict) else {}
+
+
+def _token_text(token: Any) -> str:
+    return str(token["content"] if isinstance(token, dict) else token)
