@@ -1,4 +1,4 @@
-"""`python -m witgen [--check]`: write what derives from `wit/`, or tell whether it is out of date (exit status 1)."""
+"""`python -m tools.witgen [--check]`: write what derives from `wit/`, or tell whether it is out of date (exit status 1)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from witgen import manual, signatures
-from witgen.library import load
+from . import manual, signatures
+from .library import load
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from witgen.lexer import WitError
-from witgen.parser import parse
-from witgen.tree import Document, Interface, Path, TypeDeclaration, World
+from .lexer import WitError
+from .parser import parse
+from .tree import Document, Interface, Path, TypeDeclaration, World
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from witgen.library import Library
-from witgen.tree import (
+from .library import Library
+from .tree import (
     Alias,
     Composite,
     Compound,

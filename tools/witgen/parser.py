@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-from witgen.lexer import Token, WitError, tokens
-from witgen.tree import (
+from .lexer import Token, WitError, tokens
+from .tree import (
     PRIMITIVES,
     Alias,
     Composite,

@@ -8,9 +8,9 @@ is `==`: ("u32",), ("list", T), ("option", T), ("result", T | None, E | None), (
 
 from __future__ import annotations
 
-from witgen.layout import Code, layout
-from witgen.library import Definition, Library
-from witgen.tree import Alias, Composite, Compound, Function, Interface, Named, Primitive, Resource, TypeExpression
+from .layout import Code, layout
+from .library import Definition, Library
+from .tree import Alias, Composite, Compound, Function, Interface, Named, Primitive, Resource, TypeExpression
 
 HEADER = '''"""The signature of every import that the host offers, by WIT name without versions.
 
