@@ -1,13 +1,12 @@
 """The core's language: what its callers say to it and hear from it.
 
-Plain slotted records, fields as in `wit/` (snake_case), so that they can cross a socket later (semantics 16). This module
-knows nothing of processes or Wasm. `Sampling`, `Readings` and `Reading` are the engine's own words; `Stat` and `Entry`
+Plain slotted records, fields as in `wit/` (snake_case), so that they can cross a socket later (semantics 16). This
+module knows nothing of processes or Wasm. `Sampling`, `Readings` and `Reading` are the engine's own words; `Stat` and `Entry`
 those of kvfs.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,11 +22,6 @@ Finish = tuple[str, int | None]
 ("context-limit", None), ("cancelled", None)."""
 
 
-def fresh_seed() -> int:
-    """A seed for a guest that gave none: 64 random bits."""
-    return secrets.randbits(64)
-
-
 class Ranked(NamedTuple):
     """Tokens with a value each; the lists have equal length."""
 
@@ -37,7 +31,7 @@ class Ranked(NamedTuple):
 
 @dataclass(slots=True)
 class GenerateOptions:
-    """What `generate` does. `sampling.seed` is always set: whoever fills this in draws `fresh_seed()` for none."""
+    """What `generate` does. `sampling.seed` is always set: whoever fills this in draws one for none."""
 
     sampling: Sampling = GREEDY
     max_tokens: int = 256

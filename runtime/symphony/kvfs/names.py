@@ -88,7 +88,9 @@ class Namespace:
         for i, part in enumerate(parts[:-1]):
             below = node.get(part)
             if isinstance(below, File):
-                raise Exists(f"/{'/'.join(parts[: i + 1])} is a file, so {path} cannot lie below it", "choose another path")
+                raise Exists(
+                    f"/{'/'.join(parts[: i + 1])} is a file, so {path} cannot lie below it", "choose another path"
+                )
             if below is None:
                 break
             node = below
@@ -120,9 +122,8 @@ class Namespace:
             assert isinstance(below, dict)
             trail.append(below)
         for directory, part in zip(reversed(trail), reversed(parts), strict=True):
-            if directory.get(part):  # a directory that is not empty stays
-                if isinstance(directory[part], dict):
-                    break
+            if isinstance(below := directory[part], dict) and below:
+                break
             del directory[part]
         file.names -= 1
         self.count -= 1

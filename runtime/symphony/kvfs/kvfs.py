@@ -1,0 +1,306 @@
+"""The KV-cache file system: what can be done to files, and whose pages go when there are none left.
+
+Layers, each using only those below it:
+
+    Kvfs       operations on files and names; reservation, copy-on-write, eviction        this file
+    Namespace  a tenant's paths                                                           names.py
+    File       tokens and page table                                                      file.py
+    Arena      one model's pages: free, used or cached                                    arena.py
+    PagePool, PrefixCache                                                                 pages.py, prefix.py
+
+Pure bookkeeping on numbers: nothing here touches a device, waits, or knows processes. Two rules carry it:
+a page that is shared or published is immutable (writers copy it first), and an operation's work is `tokens[computed:]`
+(so dropping K/V needs no bookkeeping elsewhere). Meanings: semantics 1-8, 19.
+"""
+
+from __future__ import annotations
+
+import time
+
+from collections.abc import Callable, Iterable
+
+from symphony.errors import Busy, Exists, Invalid, NoSpace, NotFound
+from symphony.kvfs.arena import Arena
+from symphony.kvfs.file import File
+from symphony.kvfs.names import Entry, Namespace
+from symphony.kvfs.prefix import link
+from symphony.kvfs.stat import Stat
+
+Copy = tuple[int, int]
+"""(source page, destination page)."""
+
+
+class Kvfs:
+    """All methods return at once. `clock` gives seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.arenas: dict[str, Arena] = {}
+        self.names: dict[str, Namespace] = {}
+        self.files: dict[File, None] = {}
+        """Every file that has not ended."""
+        self.idle: dict[File, None] = {}
+        """Files with K/V and no operation in flight, least recently used first: what eviction may drop."""
+
+    def mount(self, model: str, digest: str, page_size: int, pages: int) -> Arena:
+        """Add a model's pages."""
+        arena = self.arenas[model] = Arena(model, digest, page_size, pages)
+        return arena
+
+    # ---- handles -------------------------------------------------------------------------------------------------
+    def create(self, tenant: str, owner: str, model: str) -> File:
+        """A new, empty, unnamed file with one handle."""
+        now = self.clock()
+        file = File(self.arenas[model], tenant, owner, now, now, opens=1)
+        self.files[file] = None
+        return file
+
+    def fork(self, file: File, owner: str) -> File:
+        """A copy-on-write clone with one handle. O(pages).
+
+        Of a busy file: what it was before the operation; the page that may be being written is not shared.
+        """
+        length, arena = file.length, file.arena
+        computed = min(file.computed, length)
+        if file.busy:
+            computed -= computed % arena.page_size
+        now = self.clock()
+        clone = File(arena, file.tenant, owner, now, now, file.tokens[:length], length, computed, opens=1)
+        clone.pages = file.pages[: arena.pages_for(computed)]
+        full = computed // arena.page_size
+        clone.hashes = file.hashes[: length // arena.page_size]
+        clone.published = min(file.published, full)
+        arena.ref(clone.pages)
+        self.files[clone] = None
+        if clone.pages:
+            self.idle[clone] = None
+        return clone
+
+    def close(self, file: File) -> None:
+        """One handle less. A file without handles and names ends (a busy one when its operation settles)."""
+        file.opens -= 1
+        self._end_if_unused(file)
+
+    # ---- names ---------------------------------------------------------------------------------------------------
+    def namespace(self, tenant: str) -> Namespace:
+        names = self.names.get(tenant)
+        if names is None:
+            names = self.names[tenant] = Namespace()
+        return names
+
+    def open(
+        self, tenant: str, owner: str, model: str, path: str, *, write: bool, create: bool, exclusive: bool
+    ) -> File:
+        """The named file, with one more handle; without `write`, a private fork of it.
+
+        Raises NotFound, Exists (`exclusive`), Invalid (path, flags, or made by another model), LimitExceeded.
+        """
+        if create and not write:
+            raise Invalid("open: create without write", "add the flag write")
+        names = self.namespace(tenant)
+        file = names.find(path)
+        if file is None:
+            if not create:
+                raise NotFound(f"no file is named {path}", "list the directory to see what is there")
+            file = self.create(tenant, owner, model)
+            try:
+                names.put(path, file)
+            except BaseException:
+                self.close(file)
+                raise
+            return file
+        if create and exclusive:
+            raise Exists(f"{path} exists already", "leave out the flag exclusive to open it")
+        if file.arena.model != model:
+            raise Invalid(f"{path} was made by the model {file.arena.model}, not {model}", "open it with that model")
+        if not write:
+            return self.fork(file, owner)
+        file.opens += 1
+        return file
+
+    def save(self, file: File, path: str, owner: str, overwrite: bool) -> None:
+        """Name a snapshot of the file. Raises Exists, Invalid, Busy, LimitExceeded."""
+        self._check_idle(file)
+        names = self.namespace(file.tenant)
+        if not overwrite and names.find(path) is not None:
+            raise Exists(f"{path} exists already", "pass overwrite to replace it")
+        snapshot = self.fork(file, owner)
+        try:
+            old = names.put(path, snapshot)
+        finally:
+            self.close(snapshot)
+        if old is not None:
+            self._end_if_unused(old)
+
+    def rename(self, tenant: str, old: str, new: str) -> None:
+        """Raises NotFound, Exists, Invalid, LimitExceeded."""
+        names = self.namespace(tenant)
+        file = names.get(old)
+        if names.find(new) is not None:
+            raise Exists(f"{new} exists already", "unlink it first")
+        names.remove(old)
+        try:
+            names.put(new, file)
+        except BaseException:
+            names.put(old, file)
+            raise
+
+    def unlink(self, tenant: str, path: str) -> None:
+        """Raises NotFound, Invalid."""
+        self._end_if_unused(self.namespace(tenant).remove(path))
+
+    def list(self, tenant: str, path: str) -> list[Entry]:
+        return self.namespace(tenant).list(path)
+
+    def stat(self, file: File) -> Stat:
+        private = sum(map(file.arena.is_private, file.pages))
+        shared = len(file.pages) - private
+        return Stat(file.length, private, shared, file.owner, int(file.created), int(file.modified), file.names)
+
+    def stat_path(self, tenant: str, path: str) -> Stat:
+        return self.stat(self.namespace(tenant).get(path))
+
+    # ---- contents ------------------------------------------------------------------------------------------------
+    def truncate(self, file: File, length: int) -> None:
+        """Keep the first `length` tokens. Raises Invalid, Busy."""
+        self._check_idle(file)
+        if not 0 <= length <= file.length:
+            raise Invalid(f"truncate to {length}: the file has {file.length} tokens", "give its length or less")
+        if length < file.length:
+            self._cut(file, length)
+            file.modified = self.clock()
+
+    def begin(self, file: File, tokens: Iterable[int]) -> None:
+        """An operation starts: the file is busy and has `tokens` behind its own, for the operation only. Raises Busy."""
+        self._check_idle(file)
+        file.busy = True
+        self.idle.pop(file, None)
+        file.tokens.extend(tokens)
+
+    def settle(self, file: File, length: int) -> None:
+        """The operation is over, and no device step touches the file any more: it has `length` tokens now."""
+        file.busy = False
+        if length != file.length:
+            file.modified = self.clock()
+        self._cut(file, length)
+        if not file.opens and not file.names:
+            self._end_if_unused(file)
+
+    def reuse(self, file: File, limit: int) -> int:
+        """Take from the prefix cache what continues the computed entries, at most up to `limit`.
+
+        Returns how many entries were found. For a busy file.
+        """
+        arena = file.arena
+        size = arena.page_size
+        before = file.computed
+        index = before // size
+        while (index + 1) * size <= limit:
+            page = arena.hit(self._hash(file, index))
+            if page is None:
+                break
+            arena.unref(file.pages[index:])  # a partial page of our own, and pages reserved behind it
+            del file.pages[index:]
+            file.pages.append(page)
+            index += 1
+            file.computed = index * size
+            file.published = index
+        return file.computed - before
+
+    def reserve(self, file: File, upto: int, spare: int = 0) -> list[Copy] | None:
+        """Make entries `[computed, upto)` writable, all or nothing, and leave `spare` pages available to others.
+
+        Returns the page copies to be made before anybody writes (the sources stay referenced until `retire`), or None
+        if there is no room now. Idle files lose their K/V for it, least recently used first.
+        Raises NoSpace if it can never fit.
+        """
+        arena = file.arena
+        total = arena.pages_for(upto)
+        if total > arena.pool.capacity:
+            fits = arena.pool.capacity * arena.page_size
+            raise NoSpace(
+                f"{upto} tokens need {total} KV pages, the pool has {arena.pool.capacity}",
+                f"keep the sequence within {fits} tokens, or start the host with a larger pool",
+            )
+        partial = file.computed // arena.page_size if file.computed % arena.page_size else -1
+        while True:
+            copied = partial >= 0 and not arena.is_private(file.pages[partial])
+            need = max(0, total - len(file.pages)) + copied
+            if not need or need + spare <= arena.available:
+                break
+            if copied and arena.pool.refs[file.pages[partial]] == 1 and need - 1 + spare <= arena.available:
+                arena.cache.forget(file.pages[partial])  # the last page there is: the cache gives way
+                file.published = min(file.published, partial)
+            elif not self._evict(arena):
+                return None
+        taken = arena.take(need) if need else []
+        copies: list[Copy] = []
+        if copied:
+            page = taken.pop()
+            copies.append((file.pages[partial], page))
+            file.pages[partial] = page
+        file.pages += taken
+        return copies
+
+    def retire(self, arena: Arena, copies: Iterable[Copy]) -> None:
+        """The device made these copies: their sources may go."""
+        arena.unref([source for source, _ in copies])
+
+    def commit(self, file: File, computed: int) -> None:
+        """Entries up to `computed` have K/V now; publish the pages that became full."""
+        file.computed = computed
+        arena = file.arena
+        full = computed // arena.page_size
+        for index in range(file.published, full):
+            arena.cache.publish(self._hash(file, index), file.pages[index])
+        file.published = full
+
+    def drop(self, file: File) -> None:
+        """Give up the file's K/V; the tokens stay, and whoever needs the K/V computes it again."""
+        file.arena.unref(file.pages)
+        file.pages = []
+        file.computed = 0
+        file.published = 0
+        self.idle.pop(file, None)
+
+    # ---- the inside ----------------------------------------------------------------------------------------------
+    def _evict(self, arena: Arena) -> bool:
+        """Drop one idle file's K/V; False if there is none."""
+        for file in self.idle:
+            if file.arena is arena:
+                self.drop(file)
+                return True
+        return False
+
+    def _cut(self, file: File, length: int) -> None:
+        """Make the file exactly `length` tokens long, with the pages of its computed entries and no more."""
+        arena = file.arena
+        del file.tokens[length:]
+        file.length = length
+        file.computed = min(file.computed, length)
+        keep = arena.pages_for(file.computed)
+        if keep < len(file.pages):
+            arena.unref(file.pages[keep:])
+            del file.pages[keep:]
+        del file.hashes[length // arena.page_size :]
+        file.published = min(file.published, file.computed // arena.page_size)
+        self.idle.pop(file, None)
+        if file.pages:
+            self.idle[file] = None
+
+    def _hash(self, file: File, index: int) -> bytes:
+        hashes, size = file.hashes, file.arena.page_size
+        while len(hashes) <= index:
+            n = len(hashes)
+            previous = hashes[-1] if hashes else file.arena.root(file.tenant)
+            hashes.append(link(previous, file.tokens[n * size : (n + 1) * size]))
+        return hashes[index]
+
+    def _check_idle(self, file: File) -> None:
+        if file.busy:
+            raise Busy("an operation is in flight on this file", "wait for it, or work on a fork")
+
+    def _end_if_unused(self, file: File) -> None:
+        if not file.opens and not file.names and not file.busy:
+            self.drop(file)
+            self.files.pop(file, None)

@@ -1,0 +1,131 @@
+"""Level 1: whose turn is it to run guest code.
+
+Weighted fairness in CPU nanoseconds, first between tenants, then between the processes of a tenant: the one that has
+used the least (its *virtual time*) goes first. Who was blocked starts again at the present virtual time, so that
+waiting earns nothing; newcomers start there too. Every call is O(log n).
+
+    IDLE ──ready──▶ QUEUED ──next──▶ RUNNING ──ready──▶ QUEUED (its turn ended, it has more to do)
+      ▲                                 └─────────────▶ IDLE simply by not becoming ready; charge() may come at any time
+
+Pure code: no clock, no event loop. What a process is, only the caller knows; here it is a number.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+
+class _Tenant:
+    __slots__ = ("clock", "members", "name", "queue", "queued", "time", "weight")
+
+    def __init__(self, name: str, weight: float, now: float) -> None:
+        self.name = name
+        self.weight = weight
+        self.time = now
+        """Virtual time: nanoseconds used by its processes, over its weight."""
+        self.clock = 0.0
+        """The virtual time among its processes."""
+        self.queue: list[tuple[float, int, _Process]] = []
+        self.queued = False
+        self.members = 0
+
+
+class _Process:
+    __slots__ = ("live", "pid", "queued", "tenant", "time", "weight")
+
+    def __init__(self, pid: int, tenant: _Tenant, weight: float) -> None:
+        self.pid = pid
+        self.tenant = tenant
+        self.weight = weight
+        self.time = tenant.clock
+        self.queued = False
+        self.live = True
+
+
+class ProcessScheduler:
+    """Heaps hold (virtual time when queued, order of arrival, who); a time that grew meanwhile is put right on the way
+    out, and who was removed is skipped there."""
+
+    def __init__(self, tenant_weights: dict[str, float] | None = None) -> None:
+        self._weights = tenant_weights or {}
+        self._tenants: dict[str, _Tenant] = {}
+        self._processes: dict[int, _Process] = {}
+        self._queue: list[tuple[float, int, _Tenant]] = []
+        self._clock = 0.0
+        self._arrivals = 0
+
+    def add(self, pid: int, tenant: str, weight: float = 1.0) -> None:
+        """A new process, not ready yet. `weight` > 0 counts among the tenant's processes."""
+        owner = self._tenants.get(tenant)
+        if owner is None:
+            owner = self._tenants[tenant] = _Tenant(tenant, self._weights.get(tenant, 1.0), self._clock)
+        owner.members += 1
+        self._processes[pid] = _Process(pid, owner, weight)
+
+    def remove(self, pid: int) -> None:
+        """The process is gone, in whatever state."""
+        process = self._processes.pop(pid)
+        process.live = False
+        tenant = process.tenant
+        tenant.members -= 1
+        if not tenant.members:
+            del self._tenants[tenant.name]
+
+    def ready(self, pid: int) -> None:
+        """The process wants a turn. Asking twice is asking once."""
+        process = self._processes[pid]
+        if process.queued:
+            return
+        process.queued = True
+        tenant = process.tenant
+        if process.time < tenant.clock:
+            process.time = tenant.clock
+        self._arrivals = order = self._arrivals + 1
+        heappush(tenant.queue, (process.time, order, process))
+        if not tenant.queued:
+            tenant.queued = True
+            if tenant.time < self._clock:
+                tenant.time = self._clock
+            heappush(self._queue, (tenant.time, order, tenant))
+
+    def next(self) -> int | None:
+        """Whose turn it is; None if nobody is ready. The process must become `ready` again to get another turn."""
+        queue = self._queue
+        while queue:
+            time, order, tenant = heappop(queue)
+            if time < tenant.time:
+                heappush(queue, (tenant.time, order, tenant))
+                continue
+            process = self._pop(tenant)
+            if tenant.queue:
+                heappush(queue, (tenant.time, order, tenant))
+            else:
+                tenant.queued = False
+            if process is not None:
+                self._clock = tenant.time
+                return process.pid
+        return None
+
+    def charge(self, pid: int, ns: float) -> None:
+        """The process used `ns` of CPU."""
+        process = self._processes[pid]
+        process.time += ns / process.weight
+        process.tenant.time += ns / process.tenant.weight
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    @staticmethod
+    def _pop(tenant: _Tenant) -> _Process | None:
+        queue = tenant.queue
+        while queue:
+            time, order, process = heappop(queue)
+            if not process.live:
+                continue
+            if time < process.time:
+                heappush(queue, (process.time, order, process))
+                continue
+            process.queued = False
+            tenant.clock = process.time
+            return process
+        return None
