@@ -1,0 +1,55 @@
+"""The HTTP interface as one table: route --> handler. Handlers check what comes in and call the runtime's facade.
+
+It does not know where it listens (server.py) nor what runs behind the facade (host.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from symphony import param
+from symphony.http import models, processes, programs, runs
+from symphony.http.context import KEEP_ALIVE, RUNTIME
+from symphony.http.errors import errors
+from symphony.http.guard import guard
+
+if TYPE_CHECKING:
+    from symphony.host import Runtime
+
+
+def create_app(runtime: Runtime, *, keep_alive: float = param.SSE_KEEP_ALIVE_SECONDS) -> web.Application:
+    """An application that serves `runtime`, which the caller has started and will close.
+
+    Serve it through `server.make_runner`: only with `handler_cancellation` does a client that leaves cancel its run.
+    """
+    app = web.Application(middlewares=[errors, guard])
+    app[RUNTIME] = runtime
+    app[KEEP_ALIVE] = keep_alive
+    app.add_routes(
+        [
+            web.post("/v1/programs", programs.upload),
+            web.get("/v1/programs", programs.listing),
+            web.get("/v1/programs/{ref}", programs.show),
+            web.delete("/v1/programs/{ref}", programs.remove),
+            web.post("/v1/programs/{ref}/run", runs.run_program),
+            web.post("/v1/run", runs.run_once),
+            web.get("/v1/processes", processes.listing),
+            web.get("/v1/processes/{pid}", processes.show),
+            web.delete("/v1/processes/{pid}", processes.kill),
+            web.get("/v1/processes/{pid}/events", processes.events),
+            web.get("/v1/models", models.listing),
+            web.get("/healthz", models.healthz),
+            web.get("/readyz", models.readyz),
+        ]
+    )
+    app.on_shutdown.append(_end_processes)
+    return app
+
+
+async def _end_processes(app: web.Application) -> None:
+    """Kill what still runs, so that open streams end with an error event instead of a torn connection."""
+    runtime = app[RUNTIME]
+    await asyncio.gather(*(runtime.kill(process) for process in runtime.processes()))

@@ -1,0 +1,250 @@
+"""The Runtime facade in memory: the content of a "program" names a coroutine of this module. No sandbox, no model."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from symphony.engine.messages import ModelInfo
+from symphony.errors import Cancelled, Exists, Invalid, InvalidProgram, NotFound, ProgramError, SymphonyError, TimedOut
+from symphony.process.events import Event, EventLog
+from symphony.process.process import LaunchOptions, State
+from symphony.syscall.process import UsageRecord
+
+TINY = ModelInfo("tiny", 512, 1024, 16, 64, (0,), 1, "digest")
+
+
+@dataclass
+class FakeInfo:
+    id: str
+    name: str
+    kind: str
+    size: int
+    created: float = 1000.0
+    names: list[str] = field(default_factory=list)
+    fresh: bool = True
+
+
+class FakeProcess:
+    """A coroutine in place of a guest, with the real event log."""
+
+    def __init__(self, pid: int, program: str, options: LaunchOptions) -> None:
+        self.pid = pid
+        self.program = program
+        self.tenant = options.tenant
+        self.options = options
+        self.state = State.RUNNING
+        self.started = 1000.0
+        self.usage = UsageRecord(3, 10, 4, 29, 2, 1500, 420_000)
+        self.log = EventLog()
+        self.log.add("start", {"pid": pid})
+        self.error: SymphonyError | None = None
+        self.value: Any = None
+        self.ended = asyncio.Event()
+        self.released = asyncio.Event()
+        """A test sets it to let `wait_for_release` go on."""
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def output(self) -> str:
+        return self.log.text()
+
+    def events(self) -> AsyncIterator[Event]:
+        return self.log.read()
+
+    async def wait(self) -> Any:
+        await self.ended.wait()
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+    async def drive(self, work: Awaitable[Any]) -> None:
+        try:
+            async with asyncio.timeout(self.options.wall_seconds):
+                self.value = await work
+            self.finish(State.DONE, None)
+        except TimeoutError:
+            text = f"the program ran longer than {self.options.wall_seconds:g} s"
+            self.finish(State.KILLED, TimedOut(text, "raise the run's timeout"))
+        except asyncio.CancelledError:
+            self.finish(State.KILLED, Cancelled(f"process {self.pid} was killed"))
+        except SymphonyError as error:
+            self.finish(State.DONE, error)
+
+    def finish(self, state: State, error: SymphonyError | None) -> None:
+        self.state, self.error = state, error
+        if error is None:
+            self.log.end("result", {"value": self.value})
+        else:
+            traceback = error.traceback if isinstance(error, ProgramError) else ""
+            fields = {"code": error.code, "message": error.message, "hint": error.hint, "traceback": traceback}
+            self.log.end("error", fields)
+        self.ended.set()
+
+
+class FakeRuntime:
+    """Implements what http and cli use of `symphony.host.Runtime`."""
+
+    def __init__(self, model: str = "tiny", **options: Any) -> None:
+        if model != "tiny":
+            raise NotFound(f"there is no model {model!r}", "use tiny")
+        self.options = options
+        self.ready = True
+        self.notes: list[str] = []
+        self.launched: list[tuple[str | bytes | Path, dict[str, Any], LaunchOptions]] = []
+        self._programs: dict[str, FakeInfo] = {}
+        self._contents: dict[str, bytes] = {}
+        self._processes: dict[int, FakeProcess] = {}
+
+    async def __aenter__(self) -> FakeRuntime:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for process in self._processes.values():
+            await self.kill(process)
+
+    async def launch(self, program: str | Path | bytes, args: Mapping[str, Any], options: LaunchOptions) -> FakeProcess:
+        self.launched.append((program, dict(args), options))
+        if isinstance(program, str):
+            info = self.program(program)
+            name, content = info.name, self._contents[info.id]
+        else:
+            content = program.read_bytes() if isinstance(program, Path) else program
+            name = content.decode()
+        behaviour = BEHAVIOURS.get(content.decode().splitlines()[-1].strip("# "))  # noqa: ASYNC240
+        if behaviour is None:
+            raise InvalidProgram("the bytes are not a LIP", "upload a .py or a component")
+        process = FakeProcess(len(self._processes) + 1, name, options)
+        self._processes[process.pid] = process
+        process.task = asyncio.create_task(process.drive(behaviour(process, dict(args))))
+        return process
+
+    async def kill(self, process: FakeProcess) -> None:
+        if process.task is not None:
+            process.task.cancel()
+            await process.ended.wait()
+
+    def processes(self) -> list[FakeProcess]:
+        return list(self._processes.values())
+
+    def process(self, pid: int) -> FakeProcess:
+        if pid not in self._processes:
+            raise NotFound(f"there is no process {pid}", "symphony ps lists them")
+        return self._processes[pid]
+
+    async def upload(self, source: str | Path | bytes, /, name: str | None = None) -> FakeInfo:
+        assert isinstance(source, bytes), "http and cli upload content only"
+        ident = "sha256-" + hashlib.sha256(source).hexdigest()
+        if name is not None and not name.replace("-", "").isalnum():
+            raise Invalid(f"{name!r} is not a program name", "letters, digits and -")
+        taken = next((info for info in self._programs.values() if info.name == name and info.id != ident), None)
+        if taken is not None:
+            raise Exists(f"the name {name!r} is taken")
+        fresh = ident not in self._programs
+        info = self._programs.setdefault(ident, FakeInfo(ident, name or ident[:12], "python", len(source)))
+        info.fresh = fresh
+        self._contents[ident] = source
+        return info
+
+    def programs(self) -> list[FakeInfo]:
+        return list(self._programs.values())
+
+    def program(self, ref: str) -> FakeInfo:
+        for info in self._programs.values():
+            if ref in (info.id, info.name):
+                return info
+        raise NotFound(f"there is no program {ref!r}", "symphony programs ls lists them")
+
+    def remove_program(self, ref: str) -> None:
+        info = self.program(ref)
+        del self._programs[info.id], self._contents[info.id]
+
+    def model_infos(self) -> list[ModelInfo]:
+        return [TINY]
+
+    def describe(self) -> dict[str, str]:
+        return {"home": "/nowhere", "model": "tiny", "device": "cpu", "attention": "torch", "pages": "64 x 16 tokens"}
+
+
+async def echo(process: FakeProcess, args: dict[str, Any]) -> Any:
+    """Emits each word of `prompt`, logs, returns all arguments."""
+    for word in str(args.get("prompt", "")).split(" "):
+        await process.log.output(word + " ")
+    process.log.log("info", "echoed\ntwo lines")
+    return args
+
+
+async def complete(process: FakeProcess, args: dict[str, Any]) -> Any:
+    """Streams a text and returns the same."""
+    for piece in ("Once", " upon", " a time"):
+        await process.log.output(piece)
+    return "Once upon a time"
+
+
+async def fail(process: FakeProcess, args: dict[str, Any]) -> Any:
+    await process.log.output("before")
+    raise ProgramError("ValueError: no", "look at line 3", "Traceback\n  line 3\nValueError: no")
+
+
+async def wait_for_release(process: FakeProcess, args: dict[str, Any]) -> Any:
+    """Emits `started`, waits for the test, emits `late`."""
+    await process.log.output("started")
+    await process.released.wait()
+    await process.log.output("late")
+    return "released"
+
+
+async def flood(process: FakeProcess, args: dict[str, Any]) -> Any:
+    """Emits without end; only back-pressure or a kill holds it up."""
+    while True:
+        await process.log.output("x" * 65536)
+        await asyncio.sleep(0)
+
+
+async def bug(process: FakeProcess, args: dict[str, Any]) -> Any:
+    raise SymphonyError("internal text")
+
+
+async def odd(process: FakeProcess, args: dict[str, Any]) -> Any:
+    """Values that JSON or UTF-8 cannot say."""
+    await process.log.output("a\r\nb\u2028\ud800")
+    return {"nan": float("nan"), "big": 2**70, "text": "\ud800"}
+
+
+async def deep(process: FakeProcess, args: dict[str, Any]) -> Any:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+BEHAVIOURS: dict[str, Callable[[FakeProcess, dict[str, Any]], Awaitable[Any]]] = {
+    "echo": echo,
+    "complete": complete,
+    "fail": fail,
+    "wait": wait_for_release,
+    "flood": flood,
+    "bug": bug,
+    "odd": odd,
+    "deep": deep,
+}
+
+
+def parse_sse(text: str) -> list[tuple[str, Any]]:
+    """The events of a stream, strictly as our server must frame them: one `event:` and one `data:` line each."""
+    events: list[tuple[str, Any]] = []
+    assert text.endswith("\n\n")
+    for block in text[:-2].split("\n\n"):
+        if block.startswith(":"):
+            continue
+        event, data = block.split("\n")
+        events.append((event.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return events

@@ -1,0 +1,154 @@
+"""What holds for every route: the error shape, the loopback guard, models, health."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import pytest
+from fake_runtime import FakeRuntime
+from server_fixture import Client, error_of, with_server
+
+from symphony.errors import Invalid, Unavailable
+from symphony.http.guard import check_bind, is_loopback
+from symphony.http.server import bind, url_of
+
+
+def test_unknown_routes_and_methods() -> None:
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        for path in ("/", "/v1", "/v1/programs/a/b/c", "/v1/nothing", "/v1//programs", "/v1/programs/../../etc/passwd"):
+            answer = await client.get(path)
+            assert answer.status == 404, path
+            assert (await error_of(answer))["code"] == "not-found"
+        for method, path in (("PUT", "/v1/programs"), ("GET", "/v1/run"), ("PATCH", "/v1/processes/1")):
+            answer = await client.request(method, path)
+            assert answer.status == 405
+            error = await error_of(answer)
+            assert error["code"] == "invalid"
+            assert answer.headers["Allow"] in error["hint"]
+
+    with_server(test)
+
+
+def test_a_bug_is_logged_with_its_stack_and_shown_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        monkeypatch.setattr(runtime, "programs", lambda: 1 / 0)
+        answer = await client.get("/v1/programs")
+        assert answer.status == 500
+        error = await error_of(answer)
+        assert error["code"] == "internal"
+        assert "division" not in str(error)
+        assert any(record.exc_info and record.exc_info[0] is ZeroDivisionError for record in caplog.records)
+        assert (await client.get("/healthz")).status == 200
+
+    with caplog.at_level(logging.ERROR):
+        with_server(test)
+
+
+def test_models_and_health() -> None:
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        models = await (await client.get("/v1/models")).json()
+        assert models["object"] == "list"
+        assert [(m["id"], m["object"], m["context_limit"]) for m in models["data"]] == [("tiny", "model", 1024)]
+        assert (await client.get("/healthz")).status == 200
+        assert (await client.get("/readyz")).status == 200
+        runtime.ready = False
+        assert (await client.get("/healthz")).status == 200
+        late = await client.get("/readyz")
+        assert late.status == 503
+        assert (await error_of(late))["code"] == "unavailable"
+
+    with_server(test)
+
+
+def test_web_pages_from_elsewhere_are_refused() -> None:
+    hostile = [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1.evil.example"},
+        {"Origin": "http://[::1"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example:8080"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "169.254.169.254"},
+        {"Host": ""},
+    ]
+    friendly = [
+        {},
+        {"Host": "localhost:1"},
+        {"Host": "127.0.0.1"},
+        {"Host": "[::1]:8080"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://127.0.0.1"},
+    ]
+
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        for headers in hostile:
+            answer = await client.post("/v1/run", data=b"echo", headers=headers)
+            assert answer.status == 403, headers
+            assert (await error_of(answer))["code"] == "permission-denied"
+        assert runtime.launched == []
+        for headers in friendly:
+            assert (await client.post("/v1/run", data=b"echo", headers=headers)).status == 200, headers
+
+    with_server(test)
+
+
+def test_raw_garbage_does_not_disturb_the_server() -> None:
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        host, port = client.server.host, client.server.port
+        assert port is not None
+        for garbage in (
+            b"\x00\xff\r\n\r\n",
+            b"POST /v1/run HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+            b"POST /v1/run HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+            b"GET /v1/programs/" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+            b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+        ):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(garbage)
+            writer.write_eof()
+            assert b" 200 " not in (await reader.read()).split(b"\r\n")[0]
+            writer.close()
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST /v1/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf of a body")
+        writer.close()
+        assert (await client.get("/healthz")).status == 200
+        assert runtime.launched == []
+
+    with_server(test)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", "", "127.0.0.1.example.com"])
+def test_serving_others_without_keys_is_refused(host: str) -> None:
+    with pytest.raises(Invalid, match="without keys"):
+        check_bind(host)
+    with pytest.raises(Invalid, match="without keys"):
+        bind(host, 0)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.1", "::1"])
+def test_loopback_addresses(host: str) -> None:
+    assert is_loopback(host)
+    check_bind(host)
+
+
+def test_a_taken_port_names_the_fix() -> None:
+    with bind("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        assert url_of(first) == f"http://127.0.0.1:{port}"
+        with pytest.raises(Unavailable, match=f"port {port} .* in use") as caught:
+            bind("127.0.0.1", port)
+        assert "--port" in caught.value.hint
+
+
+def test_a_port_that_is_not_ours_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: socket.socket, address: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(Invalid, match="port 80: Permission denied"):
+        bind("127.0.0.1", 80)
