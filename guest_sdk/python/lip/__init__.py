@@ -1,0 +1,71 @@
+"""`lip`: what a program served by Symphony imports.
+
+    from lip import main, Context
+
+    @main
+    async def app(prompt: str = "Hello", max_tokens: int = 64) -> str:
+        async with Context() as ctx:
+            ctx.system("Be brief.").user(prompt)
+            out = await ctx.generate(max_tokens=max_tokens)
+            return out.text
+
+Runs inside Wasm, on CPython 3.14, where every call that can wait is an `await` over the host. Outside Wasm the package
+imports, so that editors and tests can load a program, and each call of the host raises.
+"""
+
+from . import fs
+from ._entry import main
+from ._model import ModelInfo, decode, encode, models
+from .context import Context
+from .distribution import Dist
+from .errors import (
+    Busy,
+    Cancelled,
+    Error,
+    Exists,
+    Internal,
+    Invalid,
+    LimitExceeded,
+    NoSpace,
+    NotFound,
+    PermissionDenied,
+    TimedOut,
+    Unavailable,
+)
+from .stream import Chunk, Completion, Stream
+from .tools import Tool, Usage, emit, log, now, sleep, tool, tools, usage
+
+__all__ = [
+    "Busy",
+    "Cancelled",
+    "Chunk",
+    "Completion",
+    "Context",
+    "Dist",
+    "Error",
+    "Exists",
+    "Internal",
+    "Invalid",
+    "LimitExceeded",
+    "ModelInfo",
+    "NoSpace",
+    "NotFound",
+    "PermissionDenied",
+    "Stream",
+    "TimedOut",
+    "Tool",
+    "Unavailable",
+    "Usage",
+    "decode",
+    "emit",
+    "encode",
+    "fs",
+    "log",
+    "main",
+    "models",
+    "now",
+    "sleep",
+    "tool",
+    "tools",
+    "usage",
+]

@@ -1,0 +1,71 @@
+"""The interpreter LIP: one component with Python and `lip` that runs any single-file program.
+
+`run` takes `{"source": text, "filename": name, "args": object}`. The component is built once (`symphony.program`); a program
+needs no build at all. What can be imported is imported here, at build time; later imports find nothing.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import gc
+import importlib
+import json
+import sys
+import types
+
+from . import _entry, _host, _report
+
+STDLIB = """
+abc argparse array ast asyncio asyncio.taskgroups asyncio.timeouts base64 bisect builtins calendar cmath codecs collections
+collections.abc colorsys concurrent.futures configparser contextlib contextvars copy copyreg csv dataclasses datetime decimal
+difflib dis email email.message email.parser encodings.ascii encodings.idna encodings.latin_1 encodings.utf_8 enum errno fnmatch
+fractions functools gc getopt glob graphlib gzip hashlib heapq hmac html html.entities html.parser http importlib
+importlib.resources importlib.util inspect io ipaddress itertools json json.decoder json.encoder keyword linecache locale logging
+math mimetypes numbers operator os os.path pathlib pickle platform posixpath pprint queue quopri random re reprlib sched secrets
+select selectors shelve shlex shutil signal socket sqlite3 stat statistics string string.templatelib struct subprocess symtable
+sys tarfile tempfile textwrap threading time timeit token tokenize tomllib traceback types typing unicodedata unittest
+unittest.mock urllib.error urllib.parse uuid warnings weakref xml.dom.minidom xml.etree.ElementTree xml.sax zipfile zlib zoneinfo
+""".split()
+
+
+def freeze() -> None:
+    """End of the build: import what programs may import, then forget where modules come from."""
+    for name in STDLIB:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    seal()
+
+
+def seal() -> None:
+    """No later import looks for files; what exists now is never looked at by the garbage collector again."""
+    sys.path.clear()
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__name__", "") in ("BuiltinImporter", "FrozenImporter")]
+    gc.collect()
+    gc.freeze()
+
+
+class LipWorld:
+    """What componentize-py exports; it names the class after the world module."""
+
+    def run(self, args: str) -> str:
+        request = json.loads(args)
+        try:
+            return execute(request["source"], request["filename"], request["args"])
+        except _entry.Failure as failure:
+            raise _host.Err(_host.text(str(failure))) from None
+
+
+def execute(source: str, filename: str, arguments: object) -> str:
+    """Execute a source and run its main function; the result as JSON. Raises `_entry.Failure`."""
+    _report.remember(filename, source)
+    _entry.begin()
+    module = types.ModuleType("app")
+    module.__file__ = filename
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["app"] = module
+    _entry.guard(lambda: exec(compile(source, filename, "exec"), module.__dict__))
+    function, parameters = _entry.entry_of(module.__dict__)
+    return _entry.run(function, parameters, arguments)

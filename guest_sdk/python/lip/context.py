@@ -1,0 +1,363 @@
+"""A KV file with the conveniences of a conversation: what most programs work with.
+
+Text and turns only collect in a buffer of tokens; the next awaited call computes them together with its own, in one step.
+An operation that fails leaves the buffer as it was. This module knows the host's `kvfs` and `infer`, and leaves the
+bookkeeping of turns to `_chat`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Self, cast
+
+from . import _host
+from ._chat import Conversation
+from ._loop import Loop
+from ._model import Model, ModelInfo, open_model
+from ._sampling import sampling, stops
+from .distribution import Dist
+from .errors import Invalid, call, from_wit
+from .fs import Stat, stat_of
+from .stream import Completion, Stream
+
+
+class Context:
+    """An open KV file and what waits to be computed into it.
+
+    `async with Context() as ctx:` closes it at the end; without `async with`, `close()` or the end of the process does.
+    One operation runs on a context at a time (`Busy` otherwise); forks run at the same time.
+    """
+
+    def __init__(self, *, model: str | None = None) -> None:
+        """A new, empty, unnamed file for a model (the default one where none is named)."""
+        opened = open_model(model)
+        self._begin(opened, call(_host.kvfs.KvFile.create, opened.handle))
+
+    def _begin(self, model: Model, file: Any) -> None:
+        self._model = model
+        self._file = file
+        self._idle = file.idle()
+        self._buffer: list[int] = []
+        self._chat = Conversation()
+
+    @classmethod
+    def open(cls, path: str, *, write: bool = False, create: bool = False, model: str | None = None) -> Self:
+        """A named file: a private copy-on-write fork of it, or with `write` the file itself.
+
+        At once, whatever its length; pages come in when they are used. Raises `NotFound`.
+        """
+        opened = open_model(model)
+        flags = _host.kvfs.OpenFlags
+        how = flags(0)
+        if write:
+            how |= flags.WRITE
+        if create:
+            how |= flags.WRITE | flags.CREATE
+        context = cls.__new__(cls)
+        context._begin(opened, call(_host.kvfs.KvFile.open, opened.handle, _host.text(path), how))
+        return context
+
+    def fork(self) -> Self:
+        """A copy-on-write clone: shares everything computed so far, carries the buffer along, then goes its own way."""
+        context = type(self).__new__(type(self))
+        context._begin(self._model, call(self._file.fork))
+        context._buffer = self._buffer.copy()
+        context._chat = self._chat.copy()
+        return context
+
+    def close(self) -> None:
+        """Close the file; what was not saved is gone. Closing twice is fine."""
+        if self._file is not None:
+            self._idle.__exit__(None, None, None)
+            self._file.__exit__(None, None, None)
+            self._file = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    # --- text ------------------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> ModelInfo:
+        return self._model.info
+
+    def system(self, text: str) -> Self:
+        """Add a system turn, in the words of the model's chat template."""
+        return self._say("system", text)
+
+    def user(self, text: str) -> Self:
+        """Add a user turn."""
+        return self._say("user", text)
+
+    def assistant(self, text: str) -> Self:
+        """Add an assistant turn that the program made up."""
+        return self._say("assistant", text)
+
+    def feed(self, text: str | int | Sequence[int], *, special: bool = False) -> Self:
+        """Add raw text or token ids. After turns: the beginning of the assistant's reply.
+
+        With `special`, special tokens written out in the text become their ids.
+        """
+        self._settle(reply=True)
+        self._buffer += self._tokens(text, special)
+        return self
+
+    def _say(self, role: str, text: str) -> Self:
+        if not isinstance(text, str):
+            raise Invalid(f"a {role} turn is text, not {type(text).__name__}", "use feed() for token ids")
+        chat = self._chat
+        if chat.reply is not None:
+            self._close_reply(chat.reply)
+        if not chat.marks:
+            length = len(self)
+            chat.begin(length, self._opening() if length and role != "system" else None)
+        chat.say(role, _host.text(text))
+        return self
+
+    def _close_reply(self, start: int) -> None:
+        tokens = self.tokens(start)
+        stopped = tokens[-1:] and tokens[-1] in self._model.info.stop_tokens
+        content = self._model.decode(tokens[:-1] if stopped else tokens)
+        self._chat.close_reply(self._model.decode(tokens), content)
+
+    def _opening(self) -> str | None:
+        """What the template puts before the first turn, to be skipped when the file holds something already."""
+        try:
+            return self._model.render('{"messages": [{"role": "system", "content": ""}]}')
+        except Invalid:
+            return None
+
+    def _settle(self, reply: bool) -> None:
+        """Turn what was said into buffered tokens; with `reply`, open the assistant's reply if turns came last."""
+        chat = self._chat
+        if chat.unfed:
+            self._step(reply=False)
+        if reply and chat.marks and chat.reply is None:
+            self._step(reply=True)
+
+    def _step(self, reply: bool) -> None:
+        length = self._length()
+        step = self._chat.step(self._model.render, length, reply)
+        tokens = self._model.encode(step.text, special=True) if step.text else []
+        if step.length < length:
+            self._cut(step.length)
+        self._buffer += tokens
+        self._chat.fed(step.length + len(tokens), reply)
+
+    def _tokens(self, given: str | int | Sequence[int], special: bool = False) -> list[int]:
+        if isinstance(given, str):
+            return self._model.encode(given, special)
+        return [given] if isinstance(given, int) else list(given)
+
+    # --- the file --------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Tokens, buffered ones included."""
+        if self._chat.unfed:
+            self._settle(reply=False)
+        return self._length()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _length(self) -> int:
+        return self._file.length() + len(self._buffer)
+
+    def tokens(self, start: int = 0, end: int | None = None) -> list[int]:
+        """The token ids of `[start, end)`, buffered ones included."""
+        length = len(self)
+        end = length if end is None else end
+        if not 0 <= start <= end <= length:
+            raise Invalid(f"tokens({start}, {end}) is outside the context, which has {length} tokens")
+        held = length - len(self._buffer)
+        ids: list[int] = []
+        if start < held:
+            ids += call(self._file.tokens, _host.types.Span(start, min(end, held)))
+        return ids + self._buffer[max(0, start - held) : max(0, end - held)]
+
+    def truncate(self, length: int) -> None:
+        """Keep the first `length` tokens, buffered ones included; any depth."""
+        if not 0 <= length <= len(self):
+            raise Invalid(f"truncate({length}): the context has {len(self)} tokens")
+        self._cut(length)
+        self._chat.cut(length)
+
+    def _cut(self, length: int) -> None:
+        held = self._file.length()
+        if length < held:
+            call(self._file.truncate, length)
+        del self._buffer[max(0, length - held) :]
+
+    async def save(self, path: str, *, overwrite: bool = False) -> None:
+        """Give a snapshot of the context a name. It outlives the process; this context stays private."""
+        await self.flush()
+        call(self._file.save, _host.text(path), overwrite)
+
+    def stat(self) -> Stat:
+        """Length, pages, owner, times of the file, without what is buffered."""
+        return stat_of(self._file.stat())
+
+    # --- the model -------------------------------------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Compute what is buffered."""
+        self._settle(reply=False)
+        if self._buffer:
+            await self._predict(self._buffer.copy(), _host.infer.Outputs_None_(), _readings(None, None, None, False))
+            self._buffer.clear()
+
+    async def pred(
+        self,
+        tokens: str | int | Sequence[int] | None = None,
+        *,
+        top_k: int | None = None,
+        sample: bool | Mapping[str, Any] | None = None,
+        logprobs: Sequence[int] | None = None,
+        entropy: bool = False,
+        every: bool = False,
+    ) -> Any:
+        """Append `tokens` and run the model over them: the distribution of the token that follows, a `Dist`.
+
+        Without tokens: over what is buffered, or once more about the last token. With `every`: a list, one `Dist` after
+        each of `tokens`. What is drawn is not appended. Name what will be asked: `top_k=` (at most 1,024), `sample=True`
+        or a dict of sampling arguments, `logprobs=[ids]`, `entropy=True`. Nothing named: the most probable token.
+        """
+        chat = self._chat
+        if chat.marks and (chat.unfed or chat.reply is None):
+            self._settle(reply=True)
+        new = [] if tokens is None else [tokens] if tokens.__class__ is int else self._tokens(tokens)
+        readings = _readings(top_k, sample, logprobs, entropy)
+        outputs: Any = _last()
+        buffer = self._buffer
+        if every:
+            if not new:
+                raise Invalid("pred(every=True) needs tokens", "name the tokens after which a distribution is wanted")
+            outputs = _host.infer.Outputs_At(list(range(len(buffer), len(buffer) + len(new))))
+        if not buffer:
+            answer = await self._predict(new, outputs, readings)
+        else:
+            answer = await self._predict(buffer + new, outputs, readings)
+            del buffer[:]
+        return [Dist(raw, logprobs) for raw in answer] if every else Dist(answer[0], logprobs)
+
+    async def _predict(self, tokens: list[int], outputs: Any, readings: Any) -> list[Any]:
+        loop = cast(Loop, asyncio.get_running_loop())
+        try:
+            prediction = _host.infer.pred(self._file, tokens, outputs, readings)
+        except _host.Err as error:
+            raise from_wit(error.value) from None
+        try:
+            idle = self._idle
+            while True:
+                if not loop.ready(idle):
+                    await loop.suspend(idle)
+                answer = prediction.get()
+                if answer is not None:
+                    break
+        finally:
+            prediction.__exit__(None, None, None)
+        if answer.__class__ is _host.Err:
+            raise from_wit(answer.value)
+        return answer.value
+
+    async def generate(
+        self,
+        *,
+        max_tokens: int = 256,
+        stop: str | int | Sequence[str | int] = (),
+        stop_tokens: Sequence[int] | None = None,
+        logprobs: int | None = None,
+        **options: Any,
+    ) -> Completion:
+        """Let the model write until something stops it.
+
+        max_tokens    tokens to write at most
+        stop          strings (and token ids) that end it; `text` ends before the string
+        stop_tokens   ids that end it; the model's own unless given
+        logprobs      log-probabilities of each token and of this many alternatives
+        Sampling      temperature (0 or absent: greedy), top_k, top_p, min_p, repetition_penalty, presence_penalty,
+                      frequency_penalty, logit_bias, seed
+        """
+        stream = self._stream(max_tokens, stop, stop_tokens, logprobs, 256, 0, options)
+        try:
+            async for _ in stream:
+                pass
+        finally:
+            stream.close()
+        return stream.completion()
+
+    def stream(
+        self,
+        *,
+        max_tokens: int = 256,
+        stop: str | int | Sequence[str | int] = (),
+        stop_tokens: Sequence[int] | None = None,
+        logprobs: int | None = None,
+        chunk_tokens: int = 16,
+        chunk_ms: int = 50,
+        **options: Any,
+    ) -> Stream:
+        """`generate`, piece by piece: `async for chunk in ctx.stream(...): emit(chunk.text)`.
+
+        A chunk comes when `chunk_tokens` tokens are there, or the oldest is `chunk_ms` milliseconds old. Leaving the
+        loop early stops the model; the context then holds what was delivered.
+        """
+        return self._stream(max_tokens, stop, stop_tokens, logprobs, chunk_tokens, chunk_ms, options)
+
+    def _stream(
+        self,
+        max_tokens: int,
+        stop: str | int | Sequence[str | int],
+        stop_tokens: Sequence[int] | None,
+        logprobs: int | None,
+        chunk_tokens: int,
+        chunk_ms: int,
+        options: Mapping[str, Any],
+    ) -> Stream:
+        self._settle(reply=True)
+        strings, ids = stops(stop)
+        ids += self._model.info.stop_tokens if stop_tokens is None else stop_tokens
+        record = _host.infer.GenerateOptions(
+            sampling(options), max_tokens, ids, strings, logprobs, chunk_tokens, chunk_ms
+        )
+        held = self._file.length() if self._buffer else 0
+        generation = call(_host.infer.generate, self._file, self._buffer, record)
+        return Stream(generation, strings, logprobs is not None, self._fed(held))
+
+    def _fed(self, held: int) -> Any:
+        """What to do when a generation failed: keep what it did not compute of the buffer."""
+        buffer, self._buffer = self._buffer, []
+
+        def restore() -> None:
+            if buffer and self._file is not None:
+                missing = held + len(buffer) - self._file.length()
+                if missing > 0:
+                    self._buffer = buffer[len(buffer) - missing :] + self._buffer
+
+        return restore
+
+
+@cache
+def _last() -> Any:
+    return _host.infer.Outputs_Last()
+
+
+@cache
+def _plain(top_k: int | None, entropy: bool) -> Any:
+    return _host.infer.Readings(None, 1 if top_k is None and not entropy else top_k, None, entropy)
+
+
+def _readings(
+    top_k: int | None, sample: bool | Mapping[str, Any] | None, logprobs: Sequence[int] | None, entropy: bool
+) -> Any:
+    """The `readings` record; the plain ones are made once."""
+    if sample is None and logprobs is None:
+        return _plain(top_k, entropy)
+    options = {"temperature": 1.0} if sample is True else sample or None
+    drawn = None if options is None else sampling(options)
+    return _host.infer.Readings(drawn, top_k, None if logprobs is None else list(logprobs), entropy)
