@@ -23,12 +23,12 @@ from symphony.core.core import Core
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
 from symphony.errors import Invalid, LimitExceeded
-from symphony.param import MAX_ARGS_BYTES
+from symphony.param import MAX_ARGS_BYTES, MAX_PROCESSES
 from symphony.process.process import LaunchOptions, Process
 from symphony.process.table import ProcessTable
 from symphony.program.programs import ProgramInfo, Programs
-from symphony.sandbox.instance import InstanceLimits
-from symphony.sandbox.sandbox import Sandbox, SandboxConfig
+from symphony.sandbox.config import InstanceLimits, SandboxConfig
+from symphony.sandbox.sandbox import Sandbox
 from symphony.syscall.table import HANDLERS
 from symphony.syscall.toolbox import toolbox
 
@@ -41,6 +41,7 @@ class Config:
 
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     limits: InstanceLimits = field(default_factory=InstanceLimits)
+    max_processes: int = MAX_PROCESSES
     cache: Path | None = None
     """Where compiled code is kept; default: the user's cache directory."""
 
@@ -82,7 +83,9 @@ class Runtime:
         if self._store.note:
             self.notes.append(self._store.note)
         self._programs = Programs(self.sandbox, self._store.path, self._config.cache or _cache_directory())
-        self._processes = ProcessTable(self.sandbox, self.core, self._config.limits)
+        self._processes = ProcessTable(
+            self.sandbox, self.core, self._config.limits, self._config.max_processes
+        )
         return self
 
     async def __aexit__(

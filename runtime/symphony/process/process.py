@@ -26,7 +26,8 @@ from symphony.core.core import Core
 from symphony.errors import InternalError, ProgramError, SymphonyError
 from symphony.param import DEFAULT_CPU_SECONDS, DEFAULT_WALL_SECONDS, MAX_RESULT_BYTES
 from symphony.process.events import Event, EventLog
-from symphony.sandbox.instance import Exited, Failed, Instance, Returned, Trapped
+from symphony.sandbox.instance import Instance
+from symphony.sandbox.outcome import Exited, Failed, Returned, Trapped
 from symphony.syscall.inbox import Inbox
 from symphony.syscall.process import UsageRecord, usage_so_far
 from symphony.syscall.toolbox import Tool

@@ -16,7 +16,9 @@ from symphony.core.core import Core
 from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, SymphonyError, TimedOut
 from symphony.param import DRAIN_NS, MAX_FINISHED_PROCESSES, MAX_PROCESSES
 from symphony.process.process import LaunchOptions, Process, State
-from symphony.sandbox.instance import Instance, InstanceLimits, Turn
+from symphony.sandbox.config import InstanceLimits
+from symphony.sandbox.instance import Instance
+from symphony.sandbox.outcome import Turn
 from symphony.sandbox.sandbox import LoadedProgram, Sandbox
 from symphony.sched.process import ProcessScheduler
 from symphony.syscall.inbox import Inbox
@@ -28,8 +30,11 @@ _log = logging.getLogger("symphony.process")
 class ProcessTable:
     """Launches, schedules and buries processes. All methods belong to the event-loop thread."""
 
-    def __init__(self, sandbox: Sandbox, core: Core, limits: InstanceLimits) -> None:
+    def __init__(
+        self, sandbox: Sandbox, core: Core, limits: InstanceLimits, max_processes: int = MAX_PROCESSES
+    ) -> None:
         self._sandbox = sandbox
+        self._max_processes = max_processes
         self._core = core
         self._limits = limits
         self._inbox = Inbox()
@@ -48,8 +53,8 @@ class ProcessTable:
         self, program: LoadedProgram, name: str, argument: str, options: LaunchOptions, tools: Mapping[str, Tool]
     ) -> Process:
         """Start a process; returns at once. LimitExceeded if there are too many."""
-        if len(self._live) >= MAX_PROCESSES:
-            raise LimitExceeded(f"{MAX_PROCESSES} processes are running", "wait for one to end, or kill one")
+        if len(self._live) >= self._max_processes:
+            raise LimitExceeded(f"{self._max_processes} processes are running", "wait for one to end, or kill one")
         process = Process(next(self._pids), name, options, self._core, self._inbox, tools)
         try:
             instance = self._sandbox.instantiate(program, process, self._limits, self._woken)

@@ -1,13 +1,14 @@
 """The syscall table: every WIT function that the host serves, and its handler.
 
-The spine of the ABI: a row a function, and nothing else. Keys carry no version (`sandbox` binds any 0.x).
+The spine of the ABI: a row a function, and nothing else. Keys carry no version (`sandbox` binds any 0.x). What WASI
+asks for is in `syscall.wasi`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from symphony.syscall import infer, ipc, kvfs, model, process, tool, wasi
+from symphony.syscall import infer, ipc, kvfs, model, process, tool
 from symphony.syscall.values import Handler
 
 HANDLERS: Mapping[str, Handler] = {
@@ -17,5 +18,4 @@ HANDLERS: Mapping[str, Handler] = {
     **process.HANDLERS,
     **ipc.HANDLERS,
     **tool.HANDLERS,
-    **wasi.HANDLERS,
 }
