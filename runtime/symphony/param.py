@@ -114,3 +114,5 @@ MAX_TYPE_NODES = 50_000
 """Nodes of all import types of one component, written out as trees."""
 MAX_RANDOM_BYTES = 1 << 20
 """Bytes of randomness that one WASI call may ask for."""
+IN_LOOP_TOKENS = 8
+"""A prediction of at most so many tokens counts as a guest's loop, which may wait for others; more is prefill."""

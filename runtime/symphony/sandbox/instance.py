@@ -1,0 +1,371 @@
+"""One running guest: a fiber that is polled, syscalls that are answered, handles, and a clean end.
+
+    NEW ──start──> READY ──turn──> (RUNNING) ──┬─> YIELDED   has more to do; turn again when it is its turn
+                                       ^       ├─> BLOCKED   a syscall waits; on_wake, then turn
+                                       └───────┴─────────────┘
+    any state ──turn, or kill from outside a turn──> DONE    outcome is set, everything is released
+
+A turn polls wasmtime's future. The guest runs on its fiber until it calls the host: the callback there decodes the
+arguments, leaves them as the pending call and returns; the future then reports "not ready". On the main stack the turn
+runs the handler, writes the answer, marks the call's cell, and polls again. "Not ready" *without* a pending call is a
+fuel yield, so the pending call is cleared before each poll. A handler that waits is a coroutine driven right here,
+without a task: what it yields gets a callback that only reports `on_wake`.
+
+Rules that keep the host alive (docs/security.md): nothing but decoding happens on the fiber; no exception leaves a
+callback; one call a store, one store a run; release the future, then the store, then the slot.
+
+Guarded by: everything is the event-loop thread's. Knows nothing of processes, scheduling or time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from symphony import param
+from symphony.errors import Cancelled, InternalError, LimitExceeded, SymphonyError
+from symphony.sandbox import abi
+from symphony.sandbox.abi import MEMORY
+from symphony.sandbox.config import InstanceLimits
+from symphony.sandbox.drive import attach, run_detached
+from symphony.sandbox.layout import HandleTable
+from symphony.sandbox.linker import Binding
+from symphony.sandbox.outcome import Exited, Failed, Outcome, Returned, Turn, ended_by
+from symphony.syscall.pollable import Waiter
+from symphony.syscall.values import Exit
+
+if TYPE_CHECKING:
+    from symphony.sandbox.sandbox import LoadedProgram, Sandbox
+    from symphony.syscall.caller import Caller
+
+_log = logging.getLogger(__name__)
+
+
+class State(enum.Enum):
+    NEW = enum.auto()
+    READY = enum.auto()
+    RUNNING = enum.auto()
+    YIELDED = enum.auto()
+    BLOCKED = enum.auto()
+    DONE = enum.auto()
+
+
+# Enum members as plain names: a turn is hot.
+_RUNNING, _YIELDED, _BLOCKED, _DONE = State.RUNNING, State.YIELDED, State.BLOCKED, State.DONE
+_TURN_YIELDED, _TURN_BLOCKED, _TURN_DONE = Turn.YIELDED, Turn.BLOCKED, Turn.DONE
+_ANSWERS = param.ANSWERS_PER_TURN
+
+# A slot: the C structs of one instance, `SLOT_BYTES` of the sandbox's slot array.
+_CELL = 0  # first byte 1: the pending call is answered
+_ERROR = 8  # wasmtime_error_t*
+_INSTANCE = 16  # wasmtime_component_instance_t
+_FUNCTION = 48  # wasmtime_component_func_t
+_ARGUMENT = 96  # the run's argument, a value
+_RESULT = 128  # the run's result, a value
+SLOT_BYTES = 192
+
+
+class Instance:
+    """A guest. Create it with `Sandbox.instantiate`, then `start`, then `turn` until `Turn.DONE`."""
+
+    __slots__ = (
+        "_arguments",
+        "_awaited",
+        "_binding",
+        "_calling",
+        "_context",
+        "_coroutine",
+        "_drops",
+        "_failure",
+        "_future",
+        "_limits",
+        "_on_wake",
+        "_program",
+        "_results",
+        "_sandbox",
+        "_slot",
+        "_store",
+        "_woken",
+        "caller",
+        "handles",
+        "outcome",
+        "state",
+        "used_slice",
+    )
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        program: LoadedProgram,
+        caller: Caller,
+        limits: InstanceLimits,
+        on_wake: Callable[[Instance], None],
+        slot: int,
+    ) -> None:
+        self.caller = caller
+        self.state = State.NEW
+        self.outcome: Outcome | None = None
+        self.used_slice = False
+        """Whether the last turn ended because the guest computed for a whole fuel slice."""
+        self.handles = HandleTable(limits.handles, _too_many_handles(limits.handles))
+        self._sandbox = sandbox
+        self._program = program
+        self._limits = limits
+        self._on_wake = on_wake
+        self._slot = slot
+        self._store = 0
+        self._context = 0
+        self._future = 0
+        self._calling = False
+        """Whether the future is the call (else the instantiation)."""
+        # The pending call, set by the callback:
+        self._binding: Binding | None = None
+        self._arguments: tuple[Any, ...] = ()
+        self._results = 0
+        self._failure: BaseException | None = None
+        self._drops: list[Any] = []
+        """Objects whose handles the guest dropped, until the main stack is back."""
+        # The syscall that waits:
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._awaited: Any = None
+        self._woken = False
+
+    # --- from the process ------------------------------------------------------------------------------------------------
+    def start(self, argument: str) -> None:
+        """Prepare to call the export `run(argument)`; the first turn begins it. Does not block."""
+        if self.state is not State.NEW:
+            raise InternalError(f"an instance runs once; this one is {self.state.name}")
+        sandbox, limits = self._sandbox, self._limits
+        self._store = store = abi.store_new(sandbox.engine_address, None, None)
+        self._context = context = abi.store_context(store)
+        config = sandbox.config
+        abi.store_limiter(
+            store, limits.memory_bytes, config.table_elements, config.core_instances, config.tables, config.memories
+        )
+        for error in (abi.set_fuel(context, limits.fuel), abi.set_fuel_slice(context, config.fuel_slice)):
+            if error:
+                raise InternalError(abi.take_error(error))
+        slot = self._slot
+        MEMORY[slot : slot + SLOT_BYTES] = bytes(SLOT_BYTES)
+        sandbox.write_string(slot + _ARGUMENT, argument, context, self.handles)
+        self._future = abi.instantiate_async(
+            self._program.linkage.address, context, self._program.component_address, slot + _INSTANCE, slot + _ERROR
+        )
+        self.state = State.READY
+
+    def turn(self) -> Turn:
+        """Let the guest run: until it waits, has used its fuel slice or its answers of this turn, or ends.
+
+        Bounded; runs handlers; call it on the main stack. Harmless when there is nothing to do.
+        """
+        state = self.state
+        if state is _DONE:
+            return _TURN_DONE
+        if state is _RUNNING or state is State.NEW:
+            raise InternalError(f"an instance that is {state.name} cannot take a turn")
+        poll = abi.future_poll_released if self.used_slice else abi.future_poll
+        self.used_slice = False
+        if self._coroutine is not None:
+            awaited = self._awaited
+            if (awaited.__class__ is Waiter and not awaited.woken) or (
+                isinstance(awaited, asyncio.Future) and not awaited.done()
+            ):
+                return _TURN_BLOCKED
+            self.state = _RUNNING
+            if not self._resume(self._coroutine):
+                return self._turn_result()
+        self.state = _RUNNING
+        sandbox = self._sandbox
+        budget = _ANSWERS
+        while budget:
+            budget -= 1
+            self._binding = None
+            sandbox.current = self
+            finished = poll(self._future)
+            if self._drops:
+                self._run_drops()
+            if finished:
+                if self._advance():
+                    continue
+                return _TURN_DONE
+            binding = self._binding
+            if binding is None:
+                if self._failure is not None:
+                    self._fail(self._failure)
+                    return _TURN_DONE
+                self.used_slice = True
+                self.state = _YIELDED
+                return _TURN_YIELDED
+            try:
+                value = binding.handler(self.caller, *self._arguments)
+                if value.__class__ is CoroutineType:
+                    if not self._resume(value):
+                        return self._turn_result()
+                    continue
+                if binding.write is not None:
+                    binding.write(self._results, value, self._context, self.handles)
+            except BaseException as error:
+                if not self._answer_error(binding, error):
+                    return _TURN_DONE
+            MEMORY[self._slot] = 1
+        self.state = _YIELDED
+        return _TURN_YIELDED
+
+    def kill(self, error: SymphonyError) -> None:
+        """End it now, in any state; releases everything. Not from inside its own turn. Later kills do nothing."""
+        if self.state is _RUNNING:
+            raise InternalError("an instance cannot be killed from inside its own turn")
+        if self.state is not _DONE:
+            self._end(Failed(error))
+
+    # --- inside a turn ---------------------------------------------------------------------------------------------------
+    def _turn_result(self) -> Turn:
+        return _TURN_DONE if self.state is _DONE else _TURN_BLOCKED
+
+    def _resume(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
+        """Continue a handler. True: its syscall is answered. False: it waits on, or the guest has ended."""
+        binding = self._binding
+        assert binding is not None
+        self._coroutine = coroutine
+        try:
+            awaited = coroutine.send(None)
+        except StopIteration as stop:
+            self._coroutine = self._awaited = None
+            try:
+                if binding.write is not None:
+                    binding.write(self._results, stop.value, self._context, self.handles)
+            except BaseException as error:
+                if not self._answer_error(binding, error):
+                    return False
+        except BaseException as error:
+            self._coroutine = self._awaited = None
+            if not self._answer_error(binding, error):
+                return False
+        else:
+            self._awaited = awaited
+            self._woken = False
+            self.state = _BLOCKED
+            try:
+                attach(awaited, self._wake)
+            except TypeError as error:
+                self._fail(error, binding.key)
+            return False
+        MEMORY[self._slot] = 1
+        return True
+
+    def _wake(self, _: object = None) -> None:
+        """What the syscall waits for is there."""
+        if self.state is _BLOCKED and not self._woken:
+            self._woken = True
+            self._on_wake(self)
+
+    def _answer_error(self, binding: Binding, error: BaseException) -> bool:
+        """A handler raised. True: the error went to the guest as its answer. False: the guest has ended."""
+        if isinstance(error, asyncio.CancelledError):
+            error = Cancelled("what the call waited for was cancelled")
+        if isinstance(error, SymphonyError) and binding.write_error is not None and not isinstance(error, _HandleLimit):
+            try:
+                binding.write_error(self._results, error, self._context, self.handles)
+                return True
+            except Exception as unwritable:
+                error = unwritable
+        self._fail(error, binding.key)
+        return False
+
+    def _fail(self, error: BaseException, key: str = "a host call") -> None:
+        """End because of an exception on the host's side. One that is not for guests goes on up after the end."""
+        if isinstance(error, Exit):
+            self._end(Exited(error.code))
+        elif isinstance(error, SymphonyError):
+            self._end(Failed(error))
+        else:
+            _log.error("%s failed", key, exc_info=error)
+            self._end(Failed(InternalError(f"{key} failed inside the host", "the host's log has the details")))
+            if not isinstance(error, Exception):
+                raise error
+
+    def _advance(self) -> bool:
+        """The future is done: from instantiation to the call (True), or to the end (False)."""
+        abi.future_delete(self._future)
+        self._future = 0
+        slot, context = self._slot, self._context
+        error = abi.read_word(MEMORY, slot + _ERROR)[0]
+        if self._failure is not None:
+            if error:
+                abi.error_delete(error)
+            self._fail(self._failure)
+            return False
+        if error:
+            self._end(ended_by(abi.take_error(error)))
+            return False
+        if self._calling:
+            self._end(Returned(self._sandbox.read_result(slot + _RESULT, context, self.handles)))
+            return False
+        if not abi.instance_get_func(slot + _INSTANCE, context, self._program.run_address, slot + _FUNCTION):
+            raise InternalError("a checked program has no export `run`")
+        self._calling = True
+        self._future = abi.call_async(slot + _FUNCTION, context, slot + _ARGUMENT, 1, slot + _RESULT, 1, slot + _ERROR)
+        return True
+
+    def _run_drops(self) -> None:
+        drops, self._drops = self._drops, []
+        for thing in drops:
+            drop_object(thing)
+
+    # --- the end ---------------------------------------------------------------------------------------------------------
+    def _end(self, outcome: Outcome) -> None:
+        """Release everything, in the order that wasmtime needs; sets the outcome. Runs once."""
+        self.state = _DONE
+        self.outcome = outcome
+        sandbox = self._sandbox
+        coroutine, self._coroutine = self._coroutine, None
+        self._awaited = self._binding = self._failure = None
+        self._arguments = ()
+        if coroutine is not None:
+            try:
+                coroutine.close()
+            except BaseException as error:
+                _log.error("a syscall resisted its end", exc_info=error)
+        sandbox.current = self
+        if self._future:
+            abi.future_delete(self._future)
+            self._future = 0
+        if self._store:
+            abi.val_delete(self._slot + _ARGUMENT)
+            abi.val_delete(self._slot + _RESULT)
+            abi.store_delete(self._store)
+            self._store = self._context = 0
+        sandbox.current = None
+        sandbox.release_slot(self._slot)
+        self._run_drops()
+        handles = list(self.handles.values())
+        self.handles.clear()
+        for thing in handles:  # wasmtime runs no destructor on a trap or at the store's end
+            drop_object(thing)
+
+
+def drop_object(thing: Any) -> None:
+    """Tell an object that its handle is gone. `drop` may be a coroutine; one that waits goes on by itself."""
+    drop = getattr(thing, "drop", None)
+    if drop is None:
+        return
+    try:
+        result = drop()
+        if result.__class__ is CoroutineType:
+            run_detached(result)
+    except Exception as error:
+        _log.error("dropping a %s failed", type(thing).__name__, exc_info=error)
+
+
+class _HandleLimit(LimitExceeded):
+    """The handle cap was breached: ends the guest, is never an answer."""
+
+
+def _too_many_handles(cap: int) -> Callable[[], SymphonyError]:
+    return lambda: _HandleLimit(
+        f"the process has {cap} handles open, its limit", "drop handles that are no longer needed"
+    )

@@ -1,0 +1,247 @@
+"""How wasmtime lays out component values in C, and the helpers that generated codecs call.
+
+A value (`wasmtime_component_val_t`) is 32 bytes: kind byte at 0, payload at 8. Lists and tuples are {length, data} with
+values of 32 bytes; a record's data are entries of 48 bytes, {name: {size, data}, value}. Knows types and bytes, not
+components. The scratch cell is per process: one event-loop thread uses it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import keyword
+import struct
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from symphony.errors import SymphonyError
+from symphony.sandbox import abi
+from symphony.sandbox.abi import MEMORY
+
+Type = tuple[Any, ...]
+"""A reflected WIT type: `('u32',)`, `('list', T)`, `('record', ((name, T), ...))`, `('tuple', (T, ...))`,
+`('variant', ((case, T | None), ...))`, `('enum', (name, ...))`, `('flags', (name, ...))`, `('option', T)`,
+`('result', T | None, T | None)`, `('own', 'iface#resource')`, `('borrow', 'iface#resource')`, ..."""
+
+VALUE_BYTES = 32
+ENTRY_BYTES = 48
+ENTRY_VALUE = 16
+
+SCALARS = {
+    "bool": (0, "?"),
+    "s8": (1, "b"),
+    "u8": (2, "B"),
+    "s16": (3, "h"),
+    "u16": (4, "H"),
+    "s32": (5, "i"),
+    "u32": (6, "I"),
+    "s64": (7, "q"),
+    "u64": (8, "Q"),
+    "f32": (9, "f"),
+    "f64": (10, "d"),
+    "char": (11, "I"),
+}
+"""type -> (kind byte, struct format)"""
+KINDS = {
+    "string": 12,
+    "list": 13,
+    "record": 14,
+    "tuple": 15,
+    "variant": 16,
+    "enum": 17,
+    "option": 18,
+    "result": 19,
+    "flags": 20,
+    "own": 21,
+    "borrow": 21,
+}
+PAYLOADS = {
+    "string": "QQ",
+    "list": "QQ",
+    "record": "QQ",
+    "tuple": "QQ",
+    "enum": "QQ",
+    "flags": "QQ",
+    "variant": "QQQ",
+    "option": "Q",
+    "result": "?7xQ",
+    "own": "Q",
+    "borrow": "Q",
+}
+"""type -> struct format of the payload"""
+NUMBERS: dict[str, np.dtype[Any]] = {
+    name: np.dtype(f"<{name.replace('s', 'i')[0]}{int(name[1:]) // 8}") for name in SCALARS if name[1:].isdigit()
+}
+"""Element types whose lists become numpy arrays (list<u8>: bytes)."""
+
+SHORT_LIST = 16
+"""Elements up to which a Python list is written one by one: cheaper than going through numpy."""
+
+_U32 = np.dtype("<u4")
+_zero = (ctypes.c_uint8 * VALUE_BYTES)()
+ZERO = ctypes.addressof(_zero)
+"""A value (`bool` false) to make boxed values from; `val_new` leaves it as it is."""
+_out = ctypes.c_void_p()
+_OUT = ctypes.addressof(_out)
+
+
+class CodecError(Exception):
+    """A value does not fit its WIT type: a fault of the host's handler."""
+
+
+class HandleTable(dict[int, Any]):
+    """The objects behind one instance's handles, by rep. At most `cap` of them: `add` raises `full()` beyond."""
+
+    __slots__ = ("cap", "full", "next")
+
+    def __init__(self, cap: int, full: Callable[[], SymphonyError]) -> None:
+        super().__init__()
+        self.cap = cap
+        self.full = full
+        self.next = 0
+
+    def add(self, thing: Any) -> int:
+        if len(self) >= self.cap:
+            raise self.full()
+        rep = self.next = (self.next + 1) & 0x7FFFFFFF
+        while rep in self:
+            rep = self.next = (rep + 1) & 0x7FFFFFFF
+        self[rep] = thing
+        return rep
+
+
+# --- handles -----------------------------------------------------------------------------------------------------------
+def take_rep(context: int, resource: int) -> int:
+    """The rep of a handle value. An `own` is moved out: call once."""
+    error = abi.any_resource_to_host(context, resource, _OUT)
+    if error:
+        raise CodecError(abi.take_error(error))
+    host = _out.value
+    rep: int = abi.host_resource_rep(host)
+    abi.host_resource_delete(host)
+    return rep
+
+
+def make_own(context: int, rep: int, type_number: int) -> int:
+    """A new `own` handle value for the guest; the address of the resource."""
+    host = abi.host_resource_new(True, rep, type_number)
+    error = abi.host_resource_to_any(context, host, _OUT)
+    abi.host_resource_delete(host)
+    if error:
+        raise CodecError(abi.take_error(error))
+    return _out.value or 0
+
+
+# --- text and numbers --------------------------------------------------------------------------------------------------
+def encode(text: str) -> bytes:
+    """UTF-8. A lone surrogate (reachable through `json.loads`) would abort the host: it becomes '?'."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def code_point(char: str) -> int:
+    point = ord(char)
+    if 0xD800 <= point < 0xE000:
+        raise CodecError("a surrogate is not a char")
+    return point
+
+
+def read_numbers(count: int, data: int, dtype: npt.DTypeLike, offset: int, step: int) -> npt.NDArray[Any]:
+    """A copy of a numeric list; `offset` and `step` count elements of `dtype` in a value's 32 bytes."""
+    if not count:
+        return np.empty(0, dtype)
+    return np.frombuffer(MEMORY[data : data + VALUE_BYTES * count], dtype)[offset::step].copy()
+
+
+def read_bytes(count: int, data: int) -> bytes:
+    return MEMORY[data + 8 : data + VALUE_BYTES * count : VALUE_BYTES].tobytes() if count else b""
+
+
+def write_numbers(
+    slot: int, values: Any, dtype: np.dtype[Any], kind: int, pack: Callable[[memoryview, int, int, Any], None]
+) -> None:
+    """Store a numeric list's payload at `slot`; the caller writes the kind byte. `pack` writes one whole element."""
+    if values.__class__ in (list, tuple) and len(values) <= SHORT_LIST:
+        abi.list_new(slot + 8, len(values))
+        data = abi.read_word(MEMORY, slot + 16)[0]
+        for value in values:
+            pack(MEMORY, data, kind, value)
+            data += VALUE_BYTES
+        return
+    array = _checked(values, dtype)
+    abi.list_new(slot + 8, array.size)
+    if array.size:
+        data = abi.read_word(MEMORY, slot + 16)[0]
+        window = MEMORY[data : data + VALUE_BYTES * array.size]
+        np.frombuffer(window, _U32)[:: VALUE_BYTES // 4] = kind
+        np.frombuffer(window, dtype)[8 // dtype.itemsize :: VALUE_BYTES // dtype.itemsize] = array
+
+
+def _checked(values: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """As a flat array of `dtype`; an integer that does not fit is an error, never wrapped."""
+    if isinstance(values, bytes | bytearray | memoryview):
+        return np.frombuffer(values, dtype)
+    array = np.asarray(values, None if isinstance(values, np.ndarray) else dtype)
+    if array.ndim != 1:
+        raise CodecError(f"expected one dimension, got {array.ndim}")
+    if array.dtype == dtype:
+        return array
+    if dtype.kind != "f" and array.dtype.kind not in "iub":
+        raise CodecError(f"{array.dtype} where {dtype} is expected")
+    cast = array.astype(dtype)
+    if dtype.kind != "f" and not np.array_equal(cast, array):
+        raise CodecError("integer out of range")
+    return cast
+
+
+# --- records -----------------------------------------------------------------------------------------------------------
+@functools.lru_cache(4096)
+def record_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
+    """The named tuple of a record's field names."""
+    fields = [name.replace("-", "_") for name in names]
+    return namedtuple("Record", [f + "_" if keyword.iskeyword(f) else f for f in fields])  # type: ignore[return-value]
+
+
+class RecordTemplate:
+    """A record with its field names filled in and `false` as every value, to be copied."""
+
+    __slots__ = ("address", "_vector")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._vector = (ctypes.c_uint64 * 2)()
+        self.address = ctypes.addressof(self._vector)
+        abi.record_new(self.address, len(names))
+        entry = self._vector[1]
+        for name in names:
+            raw = name.encode()
+            abi.byte_vec_new(entry, len(raw), raw)
+            MEMORY[entry + ENTRY_VALUE : entry + ENTRY_BYTES] = bytes(VALUE_BYTES)
+            entry += ENTRY_BYTES
+
+
+# --- the project's own error record ------------------------------------------------------------------------------------
+ErrorRecord = record_class(("code", "message", "hint"))
+
+
+def is_error_record(of: Type | None) -> bool:
+    """Whether this is `record error { code: enum, message: string, hint: string }`."""
+    if of is None or of[0] != "record":
+        return False
+    return [(name, t[0]) for name, t in of[1]] == [("code", "enum"), ("message", "string"), ("hint", "string")]
+
+
+def error_record(error: Any, codes: dict[str, bytes]) -> Any:
+    """What to write for an error: itself, or the same text as `internal` where the guest's enum lacks its code."""
+    return error if error.code in codes else ErrorRecord("internal", error.message, error.hint)
+
+
+scalar_packers: dict[str, Callable[[memoryview, int, int, Any], None]] = {
+    name: struct.Struct("<B7x" + f).pack_into for name, (_, f) in SCALARS.items()
+}
+"""type -> pack(memory, address, kind, value)"""

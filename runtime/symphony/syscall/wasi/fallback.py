@@ -1,0 +1,38 @@
+"""Answers for WASI functions that have no handler, made from the type of their result alone.
+
+Their arguments are never read. A guest sees what a locked-down system says (permission denied, none, false); where a
+type has no such value, the call ends the guest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symphony.errors import PermissionDenied
+from symphony.syscall.values import Err, Handler
+from symphony.syscall.wasi.io import Always
+
+Type = tuple[Any, ...]
+
+_REFUSALS = ("access-denied", "not-permitted", "access", "not-supported", "unsupported")
+
+
+def fallback(key: str, result: Type | None) -> tuple[Handler, Type | None]:
+    """A handler without arguments, and the (smaller) result type by which its answer is written."""
+    kind = result[0] if result else None
+    if result and kind == "result" and result[2] and result[2][0] == "enum":
+        code = next((name for name in _REFUSALS if name in result[2][1]), None)
+        if code is not None:
+            refusal = Err(code)
+            return (lambda caller: refusal), ("result", None, result[2])
+    if kind == "option":
+        return (lambda caller: None), ("option", ("bool",))
+    if kind == "bool":
+        return (lambda caller: False), result
+    if result and kind == "own":
+        return (lambda caller: Always() if result[1].endswith("#pollable") else object()), result
+
+    def deny(caller: Any) -> None:
+        raise PermissionDenied(f"{key} is not available to a LIP", "see docs/security.md for what the sandbox offers")
+
+    return deny, None
