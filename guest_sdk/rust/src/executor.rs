@@ -1,0 +1,185 @@
+//! Futures over the one call that can wait, `wasi:io/poll.poll`.
+//!
+//! A program is one tree of futures. [`block_on`] polls it while something in it was woken, and then waits in the host for
+//! everything that its leaves ([`ready`]) wait for. Only what became ready is polled again: [`join_all`] gives each child
+//! a waker of its own, so that a thousand branches cost no more a wake than one.
+//!
+//! It knows nothing of models or files.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::{poll_fn, Future};
+use std::pin::{pin, Pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::bindings::wasi::io::poll::{poll, Pollable};
+
+thread_local! {
+    /// What somebody waits for, by a number that is never used twice. An entry leaves when it became ready.
+    static WAITS: RefCell<Waits> = const { RefCell::new(Waits { next: 0, entries: BTreeMap::new() }) };
+}
+
+struct Waits {
+    next: u64,
+    entries: BTreeMap<u64, (Rc<Pollable>, Waker)>,
+}
+
+impl Waits {
+    fn add(&mut self, pollable: Rc<Pollable>, waker: Waker) -> u64 {
+        self.next += 1;
+        self.entries.insert(self.next, (pollable, waker));
+        self.next
+    }
+}
+
+/// Completes once the pollable is ready, which it always finds out by waiting: it never asks the host first.
+pub(crate) fn ready(pollable: &Rc<Pollable>) -> Ready {
+    Ready { pollable: pollable.clone(), number: None }
+}
+
+pub(crate) struct Ready {
+    pollable: Rc<Pollable>,
+    number: Option<u64>,
+}
+
+impl Future for Ready {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        WAITS.with_borrow_mut(|waits| match self.number {
+            None => {
+                self.number = Some(waits.add(self.pollable.clone(), cx.waker().clone()));
+                Poll::Pending
+            }
+            Some(number) => match waits.entries.get_mut(&number) {
+                None => Poll::Ready(()),
+                Some((_, waker)) => {
+                    waker.clone_from(cx.waker());
+                    Poll::Pending
+                }
+            },
+        })
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            WAITS.with_borrow_mut(|waits| waits.entries.remove(&number));
+        }
+    }
+}
+
+/// Run a future to its end. Panics if it waits for something that nothing can bring about.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let flag = Arc::new(Flag::default());
+    let waker = Waker::from(flag.clone());
+    loop {
+        flag.woken.store(false, Ordering::Relaxed);
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        if !flag.woken.load(Ordering::Relaxed) {
+            wait();
+        }
+    }
+}
+
+/// Suspend the program until something that a future waits for is ready, and wake those that wait for it.
+fn wait() {
+    let (numbers, pollables): (Vec<u64>, Vec<Rc<Pollable>>) =
+        WAITS.with_borrow(|waits| waits.entries.iter().map(|(number, entry)| (*number, entry.0.clone())).unzip());
+    assert!(!pollables.is_empty(), "every future of the program waits for another one: nothing can wake them");
+    let borrowed: Vec<&Pollable> = pollables.iter().map(Rc::as_ref).collect();
+    for index in poll(&borrowed) {
+        let entry = WAITS.with_borrow_mut(|waits| waits.entries.remove(&numbers[index as usize]));
+        if let Some((_, waker)) = entry {
+            waker.wake();
+        }
+    }
+}
+
+/// Whether a future was woken since it was last polled; passes the news on to who polls it.
+#[derive(Default)]
+struct Flag {
+    woken: AtomicBool,
+    parent: Mutex<Option<Waker>>,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Relaxed);
+        let parent = self.parent.lock().ok().and_then(|mut parent| parent.take());
+        if let Some(parent) = parent {
+            parent.wake();
+        }
+    }
+}
+
+/// Run all futures concurrently; their outputs, in the order given.
+///
+/// ```ignore
+/// let texts = join_all((0..3).map(|i| branch(&ctx, i))).await.into_iter().collect::<Result<Vec<_>>>()?;
+/// ```
+pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut children: Vec<Child<F>> = futures.into_iter().map(Child::new).collect();
+    poll_fn(|cx| {
+        let mut done = true;
+        for child in &mut children {
+            done &= child.advance(cx);
+        }
+        if done {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    children.into_iter().filter_map(|child| child.output).collect()
+}
+
+struct Child<F: Future> {
+    future: Pin<Box<F>>,
+    output: Option<F::Output>,
+    flag: Arc<Flag>,
+}
+
+impl<F: Future> Child<F> {
+    fn new(future: F) -> Self {
+        let flag = Flag { woken: AtomicBool::new(true), parent: Mutex::new(None) };
+        Self { future: Box::pin(future), output: None, flag: Arc::new(flag) }
+    }
+
+    /// Poll it if it was woken; true once its output is there.
+    fn advance(&mut self, cx: &Context<'_>) -> bool {
+        if self.output.is_some() {
+            return true;
+        }
+        if let Ok(mut parent) = self.flag.parent.lock() {
+            *parent = Some(cx.waker().clone());
+        }
+        if !self.flag.woken.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let waker = Waker::from(self.flag.clone());
+        if let Poll::Ready(output) = self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.output = Some(output);
+        }
+        self.output.is_some()
+    }
+}
+
+/// Whichever completes first; the first one where both have.
+pub(crate) async fn race<T>(first: impl Future<Output = T>, second: impl Future<Output = T>) -> T {
+    let mut first = pin!(first);
+    let mut second = pin!(second);
+    poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(output),
+        Poll::Pending => second.as_mut().poll(cx),
+    })
+    .await
+}

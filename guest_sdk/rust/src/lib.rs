@@ -1,0 +1,59 @@
+//! Write LLM inference programs (LIPs) in Rust. A program owns its generation loop and its KV files, and runs sandboxed
+//! next to the model.
+//!
+//! ```ignore
+//! use lip::*;
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Args { prompt: String }
+//!
+//! #[lip::main]
+//! async fn app(args: Args) -> Result<String> {
+//!     let mut ctx = Context::new()?;
+//!     ctx.system("Be brief.").user(args.prompt);
+//!     Ok(ctx.generate(Sampling { max_tokens: 64, ..default() }).await?.text)
+//! }
+//! ```
+//!
+//! The same nouns and verbs as the Python SDK, in Rust's habits; `docs/guest-rust.md` is the guide, and
+//! `tools/build_rust.py` builds a crate into a component.
+
+#![warn(missing_docs)]
+
+#[doc(hidden)]
+pub mod bindings;
+mod chat;
+mod context;
+mod entry;
+mod error;
+mod executor;
+pub mod fs;
+mod model;
+mod outside;
+mod sampling;
+mod stream;
+mod time;
+
+pub use context::{Context, Input, OpenFlags};
+#[doc(hidden)]
+pub use entry::NoArgs;
+pub use error::{Error, ErrorCode, Result};
+pub use executor::join_all;
+pub use model::{decode, encode, models, Model, ModelInfo, Token};
+pub use outside::{emit, log, pid, tenant, tool, tools, usage, Level, ToolDescription, Usage};
+pub use sampling::{Distribution, Readings, Sampling};
+pub use stream::{Chunk, Completion, FinishReason, Ranked, Stream};
+pub use symphony_lip_macros::main;
+pub use time::{now, sleep, timeout};
+
+/// `..default()` in struct literals.
+pub fn default<T: Default>() -> T {
+    T::default()
+}
+
+/// What `#[lip::main]` expands to uses this; nothing else should.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::bindings::{self, export, Guest};
+    pub use crate::entry::run;
+}
