@@ -116,3 +116,19 @@ MAX_RANDOM_BYTES = 1 << 20
 """Bytes of randomness that one WASI call may ask for."""
 IN_LOOP_TOKENS = 8
 """A prediction of at most so many tokens counts as a guest's loop, which may wait for others; more is prefill."""
+
+# --- programs ----------------------------------------------------------------------------------------------------------
+COMPILE_CPU_SECONDS = 30
+"""CPU seconds that compiling one component may take, in its own process."""
+COMPILE_WALL_SECONDS = 60.0
+"""Seconds that it may take on a busy machine."""
+COMPILE_MEMORY_BYTES = 4 << 30
+"""Address space of the compiling process."""
+MAX_COMPILED_BYTES = 1 << 30
+"""Bytes of machine code of one program."""
+CHECK_FUEL = 5_000_000_000
+"""Fuel for looking at one Python source, inside the sandbox."""
+MAX_LOADED_PROGRAMS = 256
+"""Components kept loaded between runs."""
+BUILD_SECONDS = 300.0
+"""Seconds that `symphony build` may take for one component."""

@@ -65,7 +65,9 @@ class Parameters:
         if parameter.kind is parameter.VAR_KEYWORD:
             return "any other name"
         shown = f"{name}: {describe(self.types[name])}" if name in self.types else name
-        return f"{shown} (required)" if parameter.default is parameter.empty else f"{shown} = {_short(parameter.default)}"
+        return (
+            f"{shown} (required)" if parameter.default is parameter.empty else f"{shown} = {_short(parameter.default)}"
+        )
 
 
 _NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
@@ -124,7 +126,9 @@ def _as(annotation: Any, value: Any) -> Any:
 
 
 def _plural(annotation: Any) -> str:
-    return {str: "strings", int: "whole numbers", float: "numbers", bool: "booleans"}.get(annotation, describe(annotation))
+    return {str: "strings", int: "whole numbers", float: "numbers", bool: "booleans"}.get(
+        annotation, describe(annotation)
+    )
 
 
 def _short(value: Any) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Render = Callable[[str], str]
 """JSON of a conversation -> text."""
@@ -34,19 +34,23 @@ class Step(NamedTuple):
     text: str
 
 
+_NOBODY = {"role": "system", "content": ""}
+
+
 @dataclass(slots=True)
 class Conversation:
     """Turns said so far, and how much of them is in the file. `reply` is the length at which the open reply began."""
 
-    messages: list[dict[str, str]] = field(default_factory=list)
+    template: dict[str, Any] = field(default_factory=dict)
+    messages: list[dict[str, Any]] = field(default_factory=list)
     text: str = ""
     marks: list[Mark] = field(default_factory=list)
     reply: int | None = None
     unfed: bool = False
 
-    def say(self, role: str, content: str) -> None:
+    def say(self, message: dict[str, Any]) -> None:
         """Add a turn; it is fed by the next `step`."""
-        self.messages.append({"role": role, "content": content})
+        self.messages.append(message)
         self.unfed = True
 
     def begin(self, length: int, opening: str | None) -> None:
@@ -54,17 +58,20 @@ class Conversation:
         the file does not need (its default system prompt, when the conversation goes on from a saved file)."""
         self.marks = [Mark(length, 0, 0)]
         if opening is not None:
-            self.messages = [{"role": "system", "content": ""}]
+            self.messages = [_NOBODY]
             self.text = opening
             self.marks.append(Mark(length, len(opening), 1))
+
+    def opening(self) -> str:
+        """The conversation whose rendering is `begin`'s opening."""
+        return json.dumps({**self.template, "messages": [_NOBODY]})
 
     def step(self, render: Render, length: int, reply: bool) -> Step:
         """What feeds the turns, and with `reply` the template's opening of the assistant's reply.
 
         `length` is the file's, in tokens. Call `fed` once the step was taken.
         """
-        conversation = {"messages": self.messages, "add_generation_prompt": reply}
-        rendered = render(json.dumps(conversation))
+        rendered = render(json.dumps({**self.template, "messages": self.messages, "add_generation_prompt": reply}))
         held = self.text
         if not rendered.startswith(held):
             while not rendered.startswith(held[: self.marks[-1].text]):
@@ -103,4 +110,4 @@ class Conversation:
             self.messages, self.text, self.marks = [], "", []
 
     def copy(self) -> Conversation:
-        return Conversation(self.messages.copy(), self.text, self.marks.copy(), self.reply, self.unfed)
+        return Conversation(self.template, self.messages.copy(), self.text, self.marks.copy(), self.reply, self.unfed)

@@ -33,7 +33,9 @@ def main(function: F) -> F:
     module = sys.modules.get(function.__module__)
     scope = getattr(function, "__globals__", None) or vars(module)
     if "__lip_main__" in scope:
-        raise TypeError(f"the program has two @main functions: {scope['__lip_main__'].__name__} and {function.__name__}")
+        raise TypeError(
+            f"the program has two @main functions: {scope['__lip_main__'].__name__} and {function.__name__}"
+        )
     scope["__lip_main__"] = function
     return function
 
@@ -42,7 +44,9 @@ def entry_of(scope: dict[str, Any]) -> tuple[Callable[..., Any], Parameters]:
     """The main function of an executed program. Raises `Failure`."""
     function = scope.get("__lip_main__")
     if function is None:
-        raise Failure("the program has no entry point\n  hint: put @main (from lip import main) above its main function")
+        raise Failure(
+            "the program has no entry point\n  hint: put @main (from lip import main) above its main function"
+        )
     try:
         return function, Parameters(function)
     except ArgumentError as error:

@@ -1,6 +1,6 @@
 """The interpreter LIP: one component with Python and `lip` that runs any single-file program.
 
-`run` takes `{"source": text, "filename": name, "args": object}`. The component is built once (`symphony.program`); a program
+`run` takes `{"source": text, "filename": name, "args": object}`; without `args` it only looks at the source. The component is built once (`symphony.program`); a program
 needs no build at all. What can be imported is imported here, at build time; later imports find nothing.
 """
 
@@ -14,7 +14,7 @@ import json
 import sys
 import types
 
-from . import _entry, _host, _report
+from . import _entry, _host, _inspect, _report
 
 STDLIB = """
 abc argparse array ast asyncio asyncio.taskgroups asyncio.timeouts base64 bisect builtins calendar cmath codecs collections
@@ -52,10 +52,19 @@ class LipWorld:
 
     def run(self, args: str) -> str:
         request = json.loads(args)
+        source, filename = request["source"], request["filename"]
         try:
-            return execute(request["source"], request["filename"], request["args"])
+            if "args" not in request:
+                return look(source, filename)
+            return execute(source, filename, request["args"])
         except _entry.Failure as failure:
             raise _host.Err(_host.text(str(failure))) from None
+
+
+def look(source: str, filename: str) -> str:
+    """Does it compile, and which parameters has it? Raises `_entry.Failure`."""
+    _report.remember(filename, source)
+    return json.dumps(_entry.guard(lambda: _inspect.parameters_of(source, filename)))
 
 
 def execute(source: str, filename: str, arguments: object) -> str:

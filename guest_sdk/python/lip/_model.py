@@ -65,5 +65,3 @@ def encode(text: str, *, special: bool = False, model: str | None = None) -> lis
 def decode(tokens: int | Sequence[int], *, model: str | None = None) -> str:
     """Text of token ids, special tokens written out."""
     return open_model(model).decode([tokens] if isinstance(tokens, int) else tokens)
-
-

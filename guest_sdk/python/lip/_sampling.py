@@ -21,7 +21,9 @@ def sampling(options: Mapping[str, Any]) -> Any:
         try:
             values[name] = _convert(name, value)
         except (TypeError, ValueError, AttributeError):
-            raise Invalid(f"sampling argument {name}={value!r} has the wrong type", _EXPECTED.get(name, "give a number")) from None
+            raise Invalid(
+                f"sampling argument {name}={value!r} has the wrong type", _EXPECTED.get(name, "give a number")
+            ) from None
     return _host.infer.Sampling(**values)
 
 

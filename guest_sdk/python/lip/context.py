@@ -30,20 +30,25 @@ class Context:
     One operation runs on a context at a time (`Busy` otherwise); forks run at the same time.
     """
 
-    def __init__(self, *, model: str | None = None) -> None:
-        """A new, empty, unnamed file for a model (the default one where none is named)."""
-        opened = open_model(model)
-        self._begin(opened, call(_host.kvfs.KvFile.create, opened.handle))
+    def __init__(self, *, model: str | None = None, **template: Any) -> None:
+        """A new, empty, unnamed file for a model (the default one where none is named).
 
-    def _begin(self, model: Model, file: Any) -> None:
+        `template` are further variables of the model's chat template, such as `tools=[...]`.
+        """
+        opened = open_model(model)
+        self._begin(opened, call(_host.kvfs.KvFile.create, opened.handle), Conversation(template))
+
+    def _begin(self, model: Model, file: Any, chat: Conversation) -> None:
         self._model = model
         self._file = file
         self._idle = file.idle()
         self._buffer: list[int] = []
-        self._chat = Conversation()
+        self._chat = chat
 
     @classmethod
-    def open(cls, path: str, *, write: bool = False, create: bool = False, model: str | None = None) -> Self:
+    def open(
+        cls, path: str, *, write: bool = False, create: bool = False, model: str | None = None, **template: Any
+    ) -> Self:
         """A named file: a private copy-on-write fork of it, or with `write` the file itself.
 
         At once, whatever its length; pages come in when they are used. Raises `NotFound`.
@@ -56,15 +61,15 @@ class Context:
         if create:
             how |= flags.WRITE | flags.CREATE
         context = cls.__new__(cls)
-        context._begin(opened, call(_host.kvfs.KvFile.open, opened.handle, _host.text(path), how))
+        file = call(_host.kvfs.KvFile.open, opened.handle, _host.text(path), how)
+        context._begin(opened, file, Conversation(template))
         return context
 
     def fork(self) -> Self:
         """A copy-on-write clone: shares everything computed so far, carries the buffer along, then goes its own way."""
         context = type(self).__new__(type(self))
-        context._begin(self._model, call(self._file.fork))
+        context._begin(self._model, call(self._file.fork), self._chat.copy())
         context._buffer = self._buffer.copy()
-        context._chat = self._chat.copy()
         return context
 
     def close(self) -> None:
@@ -88,15 +93,15 @@ class Context:
 
     def system(self, text: str) -> Self:
         """Add a system turn, in the words of the model's chat template."""
-        return self._say("system", text)
+        return self.message("system", text)
 
     def user(self, text: str) -> Self:
         """Add a user turn."""
-        return self._say("user", text)
+        return self.message("user", text)
 
     def assistant(self, text: str) -> Self:
         """Add an assistant turn that the program made up."""
-        return self._say("assistant", text)
+        return self.message("assistant", text)
 
     def feed(self, text: str | int | Sequence[int], *, special: bool = False) -> Self:
         """Add raw text or token ids. After turns: the beginning of the assistant's reply.
@@ -107,16 +112,22 @@ class Context:
         self._buffer += self._tokens(text, special)
         return self
 
-    def _say(self, role: str, text: str) -> Self:
-        if not isinstance(text, str):
-            raise Invalid(f"a {role} turn is text, not {type(text).__name__}", "use feed() for token ids")
+    def assistant_start(self) -> Self:
+        """Open the assistant's reply now, so that `len` and `fork` see it; predicting does it by itself."""
+        self._settle(reply=True)
+        return self
+
+    def message(self, role: str, content: str, **fields: Any) -> Self:
+        """Add a turn of any role that the template knows, such as `tool`; `fields` go with it (`tool_calls=[...]`)."""
+        if not isinstance(content, str):
+            raise Invalid(f"a {role} turn is text, not {type(content).__name__}", "use feed() for token ids")
         chat = self._chat
         if chat.reply is not None:
             self._close_reply(chat.reply)
         if not chat.marks:
             length = len(self)
             chat.begin(length, self._opening() if length and role != "system" else None)
-        chat.say(role, _host.text(text))
+        chat.say({"role": role, "content": content, **fields})
         return self
 
     def _close_reply(self, start: int) -> None:
@@ -128,7 +139,7 @@ class Context:
     def _opening(self) -> str | None:
         """What the template puts before the first turn, to be skipped when the file holds something already."""
         try:
-            return self._model.render('{"messages": [{"role": "system", "content": ""}]}')
+            return self._model.render(self._chat.opening())
         except Invalid:
             return None
 

@@ -72,4 +72,6 @@ class Dist:
 
 
 def _unread(what: str, argument: str, more: str = "") -> Invalid:
-    return Invalid(f"{what} was not read with this distribution{more}", f"ask in advance: await ctx.pred(..., {argument})")
+    return Invalid(
+        f"{what} was not read with this distribution{more}", f"ask in advance: await ctx.pred(..., {argument})"
+    )

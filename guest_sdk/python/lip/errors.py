@@ -1,17 +1,17 @@
 """What can go wrong, one class a code of `wit/types.wit`.
 
-    Error                    code · message (what failed and why) · hint (what to do)
-    ├── NotFound             no such file, program, tool or model
-    ├── Exists               the name is taken
-    ├── PermissionDenied     not allowed, or the capability was not granted
-    ├── NoSpace              out of KV pages or quota
-    ├── Busy                 another operation is in flight on the file
-    ├── LimitExceeded        a published limit was reached
-    ├── TimedOut             a deadline passed
-    ├── Cancelled            cancelled by the client, the parent, the operator or the program itself
-    ├── Invalid              a malformed argument
-    ├── Unavailable          exists, but cannot serve now
-    └── Internal             a fault of the host; it was logged
+Error                    code · message (what failed and why) · hint (what to do)
+├── NotFound             no such file, program, tool or model
+├── Exists               the name is taken
+├── PermissionDenied     not allowed, or the capability was not granted
+├── NoSpace              out of KV pages or quota
+├── Busy                 another operation is in flight on the file
+├── LimitExceeded        a published limit was reached
+├── TimedOut             a deadline passed
+├── Cancelled            cancelled by the client, the parent, the operator or the program itself
+├── Invalid              a malformed argument
+├── Unavailable          exists, but cannot serve now
+└── Internal             a fault of the host; it was logged
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ def call(function: Callable[..., T], *arguments: Any) -> T:
         return function(*arguments)
     except _host.Err as error:
         raise from_wit(error.value) from None
+
 
 for _kind in (Error, *BY_CODE.values()):
     _kind.__module__ = "lip"  # the name that users import, in tracebacks too

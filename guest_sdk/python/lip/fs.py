@@ -32,9 +32,7 @@ class Entry:
 
 
 def stat_of(raw: Any) -> Stat:
-    return Stat(
-        raw.length, raw.unique_pages, raw.shared_pages, raw.owner, raw.created, raw.modified, raw.names
-    )
+    return Stat(raw.length, raw.unique_pages, raw.shared_pages, raw.owner, raw.created, raw.modified, raw.names)
 
 
 def ls(path: str = "/") -> list[Entry]:

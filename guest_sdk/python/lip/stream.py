@@ -123,7 +123,11 @@ class Stream:
             self._finish(raw.finish)
         asked = self.logprobs is not None
         return Chunk(
-            raw.text, list(raw.tokens), list(raw.logprobs) if asked else None, alternatives if asked else None, self.finish_reason
+            raw.text,
+            list(raw.tokens),
+            list(raw.logprobs) if asked else None,
+            alternatives if asked else None,
+            self.finish_reason,
         )
 
     def _finish(self, reason: Any) -> None:

@@ -19,11 +19,10 @@ from pathlib import Path
 
 import symphony
 from symphony.errors import InternalError, InvalidProgram, LimitExceeded, Unavailable
+from symphony.param import BUILD_SECONDS
 
 WORLD = "lip"
 WORLD_MODULE = "lip_world"
-BUILD_SECONDS = 300.0
-"""Wall time that one build may take."""
 _RUN = "import sys; sys.path.append(sys.argv.pop(1)); from componentize_py import script; sys.exit(script())"
 
 
@@ -43,7 +42,10 @@ def find_kit() -> Kit:
     """The kit of this installation. Raises `InternalError` if the installation is incomplete."""
     package = Path(symphony.__file__ or "").resolve().parent
     checkout = package.parent.parent
-    for kit in (Kit(package / "_data/wit", package / "_data/sdk"), Kit(checkout / "wit", checkout / "guest_sdk/python")):
+    for kit in (
+        Kit(package / "_data/wit", package / "_data/sdk"),
+        Kit(checkout / "wit", checkout / "guest_sdk/python"),
+    ):
         if (kit.wit / "world.wit").is_file() and (kit.sdk / "lip/__init__.py").is_file():
             return kit
     raise InternalError(
@@ -71,7 +73,8 @@ def componentize(kit: Kit, module: str, paths: Sequence[Path], out: Path, *, sec
     """
     version()
     spec = importlib.util.find_spec("componentize_py")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     home = Path(spec.origin).resolve().parent.parent
     with tempfile.TemporaryDirectory(prefix="symphony-build-") as empty:
         (Path(empty) / "lib/site-packages").mkdir(parents=True)
@@ -80,9 +83,16 @@ def componentize(kit: Kit, module: str, paths: Sequence[Path], out: Path, *, sec
         for path in (*paths, kit.sdk):
             command += ["--python-path", str(path)]
         command += ["--output", str(out), module]
-        environment = {"VIRTUAL_ENV": empty, "PATH": "", "TMPDIR": tempfile.gettempdir(), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {
+            "VIRTUAL_ENV": empty,
+            "PATH": "",
+            "TMPDIR": tempfile.gettempdir(),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         try:
-            done = subprocess.run(command, env=environment, cwd=empty, capture_output=True, timeout=seconds, check=False)
+            done = subprocess.run(
+                command, env=environment, cwd=empty, capture_output=True, timeout=seconds, check=False
+            )
         except subprocess.TimeoutExpired:
             raise LimitExceeded(
                 f"building the component took longer than {seconds:.0f} s",
