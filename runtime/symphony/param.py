@@ -104,10 +104,17 @@ MEMORY_RESERVATION_BYTES = 4 << 30
 """Bytes of address space reserved for one linear memory: 4 GiB lets compiled code skip bounds checks."""
 GUEST_HANDLES = 1024
 """Open handles of one process."""
-FUEL_PER_SECOND = 1_000_000_000
-"""Fuel (about one wasm instruction each) that stands for one second of guest CPU."""
-FUEL_SLICE = 1_000_000
-"""Fuel after which a guest that computes lets others run: about 1 ms."""
+FUEL_PER_SECOND = 10_000_000_000
+"""Fuel (about one wasm instruction each) that the fastest code burns in one second. All of an instance's fuel is a
+backstop of its CPU limit: slower code reaches the limit by the clock, which `process` holds, first."""
+FUEL_SLICE = 500_000
+"""Fuel of a guest's first slices, after which it lets others run; later ones follow the clock..."""
+SLICE_NS = 1_000_000
+"""...and aim at so many nanoseconds..."""
+MIN_FUEL_SLICE = 20_000
+"""...with at least..."""
+MAX_FUEL_SLICE = 20_000_000
+"""...and at most so much fuel."""
 ANSWERS_PER_TURN = 64
 """Syscalls answered at once in one turn of a guest before others get theirs."""
 MAX_TYPE_NODES = 50_000

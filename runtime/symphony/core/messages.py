@@ -1,8 +1,8 @@
 """The core's language: what its callers say to it and hear from it.
 
 Plain slotted records, fields as in `wit/` (snake_case), so that they can cross a socket later (semantics 16). This
-module knows nothing of processes or Wasm. `Sampling`, `Readings` and `Reading` are the engine's own words; `Stat` and `Entry`
-those of kvfs.
+module knows nothing of processes or Wasm. `Sampling`, `Readings` and `Reading` are the engine's own words, `Stat` and
+`Entry` those of kvfs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GenerateOptions:
     logprobs: int | None = None
     """None: no log-probabilities; 0: of the drawn token alone; more: this many alternatives too."""
     chunk_tokens: int = 256
-    """1 to 256; values outside are brought into that range."""
+    """1 to 256."""
     chunk_ms: int = 0
     """0: no such limit."""
 

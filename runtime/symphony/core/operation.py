@@ -1,0 +1,305 @@
+"""Predictions and generations in flight: what each wants next of the model, and what it makes of the answer.
+
+                    pages reserved                  last wanted entry answered / stop
+    WAITING ───────────────────────▶ ADMITTED ───────────────────────────────────────▶ ENDED
+       ▲                               │  ▲ │                                             ▲
+       │            preempted          │  │ └─ 256 undelivered, or finished ─▶ PARKED ────┤ last chunk taken
+       └───────────────────────────────┘  └──────── next() took a chunk ────────┘         │
+                                                                                          │
+    any state ── cancel, error ───────────────────────────────────────────────────────────┘
+    `running` (a row of it is in the step on the device): its end is put off until the step has retired
+
+WAITING and ADMITTED operations are in `StepLoop.active` (`reserved` tells them apart), PARKED ones, generations all, in
+`StepLoop.parked`. While an operation lives its file is busy, and `file.tokens` has the operation's tokens behind the
+file's own: work is always `file.tokens[file.computed:]`. This module touches no page and knows no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from symphony.core.messages import Chunk, Finish, GenerateOptions, Ranked, Reading
+from symphony.core.session import Handle, Session
+from symphony.core.text import Decoder, TextStream
+from symphony.engine.messages import Readings, Row
+from symphony.errors import InternalError, SymphonyError
+from symphony.param import MAX_UNDELIVERED_TOKENS
+
+
+class Operation:
+    """What both kinds have. Also a `sched.batch.Job`."""
+
+    __slots__ = (
+        "cancelled",
+        "file",
+        "handle",
+        "id",
+        "prompt_end",
+        "reserved",
+        "running",
+        "session",
+        "since",
+        "tenant",
+        "waiters",
+        "work",
+    )
+
+    free_running = False
+    """Whether it goes on without its guest."""
+
+    def __init__(self, op: int, session: Session, handle: Handle, now: float) -> None:
+        self.id = op
+        self.session = session
+        self.tenant = session.tenant
+        self.handle = handle
+        self.file = handle.file
+        self.since = now
+        self.work = 0
+        """Tokens to run next, at least 1; set by `refresh`."""
+        self.prompt_end = len(self.file.tokens)
+        """Entries before this one were given, not drawn."""
+        self.reserved = 0
+        """Entries that the file's pages have room for; 0: waiting for pages."""
+        self.running = False
+        self.cancelled = False
+        self.waiters: list[asyncio.Future[None]] = []
+        """Who waits until this cancelled operation has let go of its file."""
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left for the model to do."""
+        raise NotImplementedError
+
+    @property
+    def kept(self) -> int:
+        """The length that the file has if the operation ends now."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Something changed `computed` or the tokens: find the work again."""
+        self.work = len(self.file.tokens) - self.file.computed or 1
+
+    def reuse_limit(self) -> int:
+        """Entries that may come from the prefix cache instead of the model."""
+        raise NotImplementedError
+
+    def reach(self) -> int:
+        """Entries that pages are reserved for at the next reservation."""
+        raise NotImplementedError
+
+    def row(self, count: int) -> Row:
+        """Its row in the next step: the next `count` tokens of its work."""
+        raise NotImplementedError
+
+    def absorb(self, readings: Sequence[Reading]) -> None:
+        """The row came back: `file.computed` is up to date, `readings` belong to the outputs that `row` asked for."""
+        raise NotImplementedError
+
+    def _row(self, count: int, outputs: Sequence[int], readings: Readings, generated: int) -> Row:
+        file = self.file
+        tokens, start = file.tokens, file.computed
+        write = start < len(tokens)
+        if not write:
+            start -= 1
+        end = start + count
+        given = (tokens[start],) if count == 1 else tokens[start:end].tolist()
+        pages = file.pages
+        used = -(-end // file.arena.page_size)
+        sample = readings.sample
+        return Row(
+            given,
+            start,
+            pages if len(pages) == used else pages[:used],
+            outputs,
+            readings,
+            write,
+            tokens[:end].tolist() if outputs and sample is not None and sample.needs_history else (),
+            generated,
+        )
+
+
+class Prediction(Operation):
+    """`wanted`: entries after which a distribution is wanted, ascending."""
+
+    __slots__ = ("answers", "readings", "wanted")
+
+    def __init__(
+        self, op: int, session: Session, handle: Handle, now: float, wanted: Sequence[int], readings: Readings
+    ) -> None:
+        super().__init__(op, session, handle, now)
+        self.wanted = wanted
+        self.readings = readings
+        self.answers: list[Reading] = []
+        self.refresh()
+
+    @property
+    def complete(self) -> bool:
+        return self.file.computed == len(self.file.tokens) and len(self.answers) == len(self.wanted)
+
+    @property
+    def kept(self) -> int:
+        return self.file.length
+
+    def reuse_limit(self) -> int:
+        # The last entry can be asked again when its K/V is there; any other wanted entry has to be run.
+        left = self.wanted[len(self.answers) :]
+        length = len(self.file.tokens)
+        return length if not left or left[0] == length - 1 else left[0]
+
+    def reach(self) -> int:
+        return len(self.file.tokens)
+
+    def row(self, count: int) -> Row:
+        wanted, done = self.wanted, len(self.answers)
+        length, start = len(self.file.tokens), self.file.computed
+        if start == length:
+            return self._row(1, (0,), self.readings, 0)
+        end = start + count
+        if end == length and done + 1 == len(wanted):
+            outputs: Sequence[int] = (wanted[done] - start,)
+        else:
+            outputs = [entry - start for entry in wanted[done:] if entry < end]
+        return self._row(count, outputs, self.readings, 0)
+
+    def absorb(self, readings: Sequence[Reading]) -> None:
+        self.answers += readings
+        if self.readings.sample is not None:
+            self.session.usage.generated_tokens += len(readings)
+        self.refresh()
+
+
+class Generation(Operation):
+    """Tokens drawn wait in `tokens` until the guest takes them; `delivered` ones were taken."""
+
+    __slots__ = (
+        "alternatives",
+        "context_limit",
+        "delivered",
+        "drawn",
+        "error",
+        "finish",
+        "logprobs",
+        "notified",
+        "options",
+        "readings",
+        "stop_tokens",
+        "text",
+        "timer",
+        "tokens",
+    )
+
+    free_running = True
+
+    def __init__(
+        self,
+        op: int,
+        session: Session,
+        handle: Handle,
+        now: float,
+        options: GenerateOptions,
+        decoder: Decoder,
+        context_limit: int,
+    ) -> None:
+        super().__init__(op, session, handle, now)
+        self.options = options
+        self.context_limit = context_limit
+        self.readings = Readings(
+            options.sampling, top_k=options.logprobs or 0, sampled_logprob=options.logprobs is not None
+        )
+        self.stop_tokens = frozenset(options.stop_tokens)
+        self.text = TextStream(decoder, options.stop_strings)
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+        self.alternatives: list[Ranked] = []
+        self.drawn = 0
+        self.delivered = 0
+        self.finish: Finish | None = None
+        self.error: SymphonyError | None = None
+        self.notified = False
+        """The guest was told that a chunk is there and has not taken it."""
+        self.timer: asyncio.TimerHandle | None = None
+        """Runs until the oldest undelivered token is old enough."""
+        self._check_length()
+        self.refresh()
+
+    @property
+    def complete(self) -> bool:
+        return self.finish is not None
+
+    @property
+    def kept(self) -> int:
+        return self.prompt_end + self.delivered
+
+    @property
+    def paused(self) -> bool:
+        return len(self.tokens) >= MAX_UNDELIVERED_TOKENS
+
+    @property
+    def chunk_ready(self) -> bool:
+        return self.finish is not None or len(self.tokens) >= self.options.chunk_tokens or self.paused
+
+    def reuse_limit(self) -> int:
+        return len(self.file.tokens)
+
+    def reach(self) -> int:
+        tokens = len(self.file.tokens)
+        if self.reserved:
+            return tokens  # grows by a page
+        last = min(self.prompt_end + self.options.max_tokens - 1, self.context_limit - 1)
+        return max(tokens, min(tokens + self.file.arena.page_size, last))
+
+    def row(self, count: int) -> Row:
+        file = self.file
+        tail = len(file.tokens) - file.computed
+        outputs = (count - 1,) if count >= tail else ()
+        return self._row(count, outputs, self.readings, self.drawn)
+
+    def absorb(self, readings: Sequence[Reading]) -> None:
+        if readings:
+            self._draw(readings[0])
+        self.refresh()
+
+    def take(self) -> Chunk:
+        """Everything undelivered."""
+        chunk = Chunk(self.tokens, self.text.take(), self.logprobs, self.alternatives, self.finish)
+        self.delivered += len(self.tokens)
+        self.tokens, self.logprobs, self.alternatives = [], [], []
+        self.notified = False
+        return chunk
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _draw(self, reading: Reading) -> None:
+        token = reading.sampled
+        if token is None:
+            raise InternalError("the engine drew no token", "report this")
+        self.file.tokens.append(token)
+        self.tokens.append(token)
+        self.drawn += 1
+        self.session.usage.generated_tokens += 1
+        logprobs = self.options.logprobs
+        if logprobs is not None:
+            self.logprobs.append(reading.sampled_logprob if reading.sampled_logprob is not None else float("nan"))
+            if logprobs:
+                self.alternatives.append(Ranked(reading.top_ids, reading.top_logprobs))
+        if token in self.stop_tokens:
+            self.finish = ("stop-token", token)
+            self.text.end()
+            return
+        stop = self.text.push(token)
+        if stop is not None:
+            self.finish = ("stop-string", stop)
+            return
+        self._check_length()
+
+    def _check_length(self) -> None:
+        if self.drawn >= self.options.max_tokens:
+            self.finish = ("length", None)
+        elif len(self.file.tokens) >= self.context_limit:
+            self.finish = ("context-limit", None)
+        if self.finish is not None:
+            self.text.end()

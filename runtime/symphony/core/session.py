@@ -1,0 +1,39 @@
+"""What one process has in the core: its open files, its operations in flight, and what it has used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from symphony.core.messages import Usage
+from symphony.kvfs.file import File
+from symphony.sched.dispatch import Stream
+
+if TYPE_CHECKING:
+    from symphony.core.loop import StepLoop
+    from symphony.core.operation import Operation
+
+
+class Handle(Stream):
+    """An open file. It is also the stream of predictions that `sched.dispatch` may wait for."""
+
+    __slots__ = ("file", "loop", "operation")
+
+    def __init__(self, file: File, loop: StepLoop) -> None:
+        super().__init__()
+        self.file = file
+        self.loop = loop
+        self.operation: Operation | None = None
+        """The one that was started through this handle and is in flight."""
+
+
+class Session:
+    __slots__ = ("files", "last_step", "operations", "owner", "tenant", "usage")
+
+    def __init__(self, tenant: str, owner: str) -> None:
+        self.tenant = tenant
+        self.owner = owner
+        self.files: dict[int, Handle] = {}
+        self.operations: dict[int, Operation] = {}
+        self.usage = Usage()
+        self.last_step = -1
+        """The number of the last step in which it had a row."""
