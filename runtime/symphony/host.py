@@ -83,9 +83,7 @@ class Runtime:
         if self._store.note:
             self.notes.append(self._store.note)
         self._programs = Programs(self.sandbox, self._store.path, self._config.cache or _cache_directory())
-        self._processes = ProcessTable(
-            self.sandbox, self.core, self._config.limits, self._config.max_processes
-        )
+        self._processes = ProcessTable(self.sandbox, self.core, self._config.limits, self._config.max_processes)
         return self
 
     async def __aexit__(

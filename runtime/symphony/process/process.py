@@ -18,7 +18,7 @@ import enum
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,9 +82,7 @@ class Process:
         self.instance: Instance | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.woken_in_turn = False
-        self._ending = False
         self._stdio: dict[str, bytearray] = {}
-        self._background: set[asyncio.Future[Any]] = set()
         self._tool_calls: set[asyncio.Future[Any]] = set()
         self._final_usage: UsageRecord | None = None
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -117,17 +115,12 @@ class Process:
     def environment(self) -> list[tuple[str, str]]:
         return list(self.options.environment.items())
 
-    def release(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._ending:
-            work.close()
-            return
-        self._keep(self._background, asyncio.ensure_future(work))
-
     def tool_calls(self) -> int:
         return len(self._tool_calls)
 
     def track(self, task: asyncio.Future[Any]) -> None:
-        self._keep(self._tool_calls, task)
+        self._tool_calls.add(task)
+        task.add_done_callback(self._tool_calls.discard)
 
     async def emit(self, text: str) -> None:
         await self.log_events.output(text)
@@ -149,10 +142,6 @@ class Process:
         self.log("info" if stream == "stdout" else "warn", line.decode("utf-8", "replace"))
 
     # ---- what the table does with it
-    def ending(self) -> None:
-        """From here on the whole session goes: single releases are pointless."""
-        self._ending = True
-
     def outcome_of(self, instance: Instance) -> None:
         """Take over how the guest ended."""
         outcome = instance.outcome
@@ -214,10 +203,6 @@ class Process:
             self.log_events.end("error", data)
         if not self._finished.done():
             self._finished.set_result(None)
-
-    def _keep(self, where: set[asyncio.Future[Any]], task: asyncio.Future[Any]) -> None:
-        where.add(task)
-        task.add_done_callback(where.discard)
 
 
 def _guest_error(text: str) -> ProgramError:

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 
 from symphony.core.core import Core
 from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, SymphonyError, TimedOut
@@ -59,7 +59,7 @@ class ProcessTable:
         try:
             instance = self._sandbox.instantiate(program, process, self._limits, self._woken)
         except BaseException:
-            process.release(self._core.close_session(process.session))
+            self._in_background(self._core.close_session(process.session))
             raise
         process.instance = instance
         self._live[process.pid] = process
@@ -80,7 +80,6 @@ class ProcessTable:
         if process is self._running:
             asyncio.get_running_loop().call_soon(self.kill, process, error)
             return
-        process.ending()
         process.fail(error or Cancelled(f"process {process.pid} was killed"))
         process.instance.kill(error or Cancelled("killed"))
         self._bury(process, State.KILLED)
@@ -162,7 +161,6 @@ class ProcessTable:
         elif turn is Turn.BLOCKED:
             process.state = State.BLOCKED
         else:
-            process.ending()
             assert process.instance is not None
             process.outcome_of(process.instance)
             self._bury(process, State.DONE)
@@ -184,6 +182,9 @@ class ProcessTable:
         self._ended[process.pid] = process
         while len(self._ended) > MAX_FINISHED_PROCESSES:
             del self._ended[next(iter(self._ended))]
-        burial = asyncio.ensure_future(process.close(state))
-        self._burials.add(burial)
-        burial.add_done_callback(self._burials.discard)
+        self._in_background(process.close(state))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._burials.add(task)
+        task.add_done_callback(self._burials.discard)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from symphony.core.core import Core
@@ -51,10 +51,6 @@ class Caller(Protocol):
 
     @property
     def environment(self) -> list[tuple[str, str]]: ...
-
-    def release(self, work: Coroutine[Any, Any, None]) -> None:
-        """Finish `work` (closing something in the core) in the background; skipped when the whole session is ending."""
-        ...
 
     def tool_calls(self) -> int:
         """Tool calls in flight."""

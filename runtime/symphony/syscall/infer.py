@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symphony.core.messages import Chunk, GenerateOptions
@@ -63,11 +63,12 @@ class Prediction:
         self.caller.inbox.forget(self.op)
         self.file.end()
 
-    def drop(self) -> None:
-        if not self.pollable.fired:
-            self.caller.release(self.caller.core.cancel(self.caller.session, self.op))
-            self.close()
-            self.pollable.fire()
+    def drop(self) -> Coroutine[Any, Any, None] | None:
+        if self.pollable.fired:
+            return None
+        self.close()
+        self.pollable.fire()
+        return self.caller.core.cancel(self.caller.session, self.op)
 
 
 class Generation:
@@ -91,10 +92,10 @@ class Generation:
         self.file.end()
         self.pollable.fire()
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
         if not self.done:
-            self.caller.release(self.caller.core.cancel(self.caller.session, self.op))
             self.finish()
+            await self.caller.core.cancel(self.caller.session, self.op)
 
 
 def sampling_of(record: Any) -> Sampling:

@@ -35,8 +35,8 @@ class KvFile:
         if not self.in_flight:
             self.idle.fire()
 
-    def drop(self) -> None:
-        self.caller.release(self.caller.core.close_file(self.caller.session, self.id))
+    async def drop(self) -> None:
+        await self.caller.core.close_file(self.caller.session, self.id)
 
 
 class Span(NamedTuple):
