@@ -11,6 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from symphony.core.core import Core
 from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, SymphonyError, TimedOut
