@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import wasmtime
+
 from symphony.sandbox import Instance, InstanceLimits, LoadedProgram, Sandbox, SandboxConfig, Turn, compile_component
 from symphony.sandbox.config import engine_key
 
@@ -117,7 +118,7 @@ SPIN = guest("(loop $l (br $l)) (unreachable)")
 TRAP = guest("(unreachable)")
 RECURSE = guest(
     "(call $number (call $rec (i32.const 1)))",
-    extra="(func $rec (param i32) (result i32) (i32.add (call $rec (i32.add (local.get 0) (i32.const 1))) (i32.const 1)))",
+    extra="(func $rec (param i32) (result i32) (i32.add (call $rec (local.get 0)) (i32.const 1)))",
 )
 GROW = guest("(call $number (memory.grow (call $parse (local.get $p) (local.get $n))))")
 

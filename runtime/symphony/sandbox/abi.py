@@ -34,7 +34,7 @@ def _declare(name: str, result: Any, *parameters: Any, library: ctypes.CDLL = _k
     return function
 
 
-# --- callbacks that wasmtime makes -------------------------------------------------------------------------------------
+# --- callbacks that wasmtime makes ------------------------------------------------------------------------------------
 HostCall = ctypes.CFUNCTYPE(
     None, c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_void_p
 )
@@ -42,7 +42,7 @@ HostCall = ctypes.CFUNCTYPE(
 Destructor = ctypes.CFUNCTYPE(c_size_t, c_void_p, c_void_p, c_uint32)
 """(env, context, rep) -> error or 0"""
 
-# --- stores and fuel ---------------------------------------------------------------------------------------------------
+# --- stores and fuel --------------------------------------------------------------------------------------------------
 store_new = _declare("wasmtime_store_new", c_void_p, c_void_p, c_void_p, c_void_p)
 store_context = _declare("wasmtime_store_context", c_void_p, c_void_p)
 store_limiter = _declare("wasmtime_store_limiter", None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64)
@@ -51,7 +51,7 @@ set_fuel = _declare("wasmtime_context_set_fuel", c_void_p, c_void_p, c_uint64)
 get_fuel = _declare("wasmtime_context_get_fuel", c_void_p, c_void_p, c_void_p)
 set_fuel_slice = _declare("wasmtime_context_fuel_async_yield_interval", c_void_p, c_void_p, c_uint64)
 
-# --- calls on fibers ---------------------------------------------------------------------------------------------------
+# --- calls on fibers --------------------------------------------------------------------------------------------------
 instantiate_async = _declare(
     "wasmtime_component_linker_instantiate_async", c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p
 )
@@ -71,7 +71,7 @@ future_poll_released = _declare("wasmtime_call_future_poll", c_bool, c_void_p, l
 future_delete = _declare("wasmtime_call_future_delete", None, c_void_p)
 instance_get_func = _declare("wasmtime_component_instance_get_func", c_bool, c_void_p, c_void_p, c_void_p, c_void_p)
 
-# --- linking -----------------------------------------------------------------------------------------------------------
+# --- linking ----------------------------------------------------------------------------------------------------------
 add_func_async = _declare(
     "wasmtime_component_linker_instance_add_func_async",
     c_void_p,
@@ -96,7 +96,7 @@ add_resource = _declare(
 func_type_async = _declare("wasmtime_component_func_type_async", c_bool, c_void_p)
 resource_type_equal = _declare("wasmtime_component_resource_type_equal", c_bool, c_void_p, c_void_p)
 
-# --- values ------------------------------------------------------------------------------------------------------------
+# --- values -----------------------------------------------------------------------------------------------------------
 byte_vec_new = _declare("wasm_byte_vec_new", None, c_void_p, c_size_t, c_char_p)
 byte_vec_delete = _declare("wasm_byte_vec_delete", None, c_void_p)
 list_new = _declare("wasmtime_component_vallist_new_uninit", None, c_void_p, c_size_t)
@@ -113,12 +113,12 @@ host_resource_delete = _declare("wasmtime_component_resource_host_delete", None,
 host_resource_to_any = _declare("wasmtime_component_resource_host_to_any", c_void_p, c_void_p, c_void_p, c_void_p)
 any_resource_to_host = _declare("wasmtime_component_resource_any_to_host", c_void_p, c_void_p, c_void_p, c_void_p)
 
-# --- errors ------------------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 error_new = _declare("wasmtime_error_new", c_void_p, c_char_p)
 error_message = _declare("wasmtime_error_message", None, c_void_p, c_void_p)
 error_delete = _declare("wasmtime_error_delete", None, c_void_p)
 
-# --- engine settings that the package's Config lacks --------------------------------------------------------------------
+# --- engine settings that the package's Config lacks ------------------------------------------------------------------
 config_concurrency_support = _declare("wasmtime_config_concurrency_support_set", None, c_void_p, c_bool)
 config_component_model_async = _declare("wasmtime_config_wasm_component_model_async_set", None, c_void_p, c_bool)
 config_async_stack_size = _declare("wasmtime_config_async_stack_size_set", None, c_void_p, c_size_t)
@@ -156,7 +156,7 @@ pooling_stack_keep_resident = _declare(
     "wasmtime_pooling_allocation_config_async_stack_keep_resident_set", None, c_void_p, c_size_t
 )
 
-# --- raw memory --------------------------------------------------------------------------------------------------------
+# --- raw memory -------------------------------------------------------------------------------------------------------
 MEMORY = memoryview((ctypes.c_char * (1 << 52)).from_address(0)).cast("B")
 """The process' own address space as one buffer, so that `struct` and numpy read and write C values in place."""
 read_word: Callable[[Any, int], tuple[int]] = struct.Struct("<Q").unpack_from

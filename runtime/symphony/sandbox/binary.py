@@ -31,6 +31,13 @@ def check_magic(wasm: bytes) -> None:
 def top_level_names(wasm: bytes) -> tuple[list[str], list[str]]:
     """Names of a component's imports and exports. Raises InvalidProgram where the bytes end early."""
     check_magic(wasm)
+    try:
+        return _walk(wasm)
+    except IndexError:
+        raise InvalidProgram("the component is truncated", "upload it again") from None
+
+
+def _walk(wasm: bytes) -> tuple[list[str], list[str]]:
     imports: list[str] = []
     exports: list[str] = []
     position = 8

@@ -13,7 +13,7 @@ import keyword
 import struct
 from collections import namedtuple
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +114,7 @@ class HandleTable(dict[int, Any]):
         return rep
 
 
-# --- handles -----------------------------------------------------------------------------------------------------------
+# --- handles ----------------------------------------------------------------------------------------------------------
 def take_rep(context: int, resource: int) -> int:
     """The rep of a handle value. An `own` is moved out: call once."""
     error = abi.any_resource_to_host(context, resource, _OUT)
@@ -136,7 +136,7 @@ def make_own(context: int, rep: int, type_number: int) -> int:
     return _out.value or 0
 
 
-# --- text and numbers --------------------------------------------------------------------------------------------------
+# --- text and numbers -------------------------------------------------------------------------------------------------
 def encode(text: str) -> bytes:
     """UTF-8. A lone surrogate (reachable through `json.loads`) would abort the host: it becomes '?'."""
     try:
@@ -200,7 +200,7 @@ def _checked(values: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return cast
 
 
-# --- records -----------------------------------------------------------------------------------------------------------
+# --- records ----------------------------------------------------------------------------------------------------------
 @functools.lru_cache(4096)
 def record_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
     """The named tuple of a record's field names."""
@@ -211,7 +211,7 @@ def record_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
 class RecordTemplate:
     """A record with its field names filled in and `false` as every value, to be copied."""
 
-    __slots__ = ("address", "_vector")
+    __slots__ = ("_vector", "address")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._vector = (ctypes.c_uint64 * 2)()
@@ -225,8 +225,11 @@ class RecordTemplate:
             entry += ENTRY_BYTES
 
 
-# --- the project's own error record ------------------------------------------------------------------------------------
-ErrorRecord = record_class(("code", "message", "hint"))
+# --- the project's own error record -----------------------------------------------------------------------------------
+class _ErrorRecord(NamedTuple):
+    code: str
+    message: str
+    hint: str
 
 
 def is_error_record(of: Type | None) -> bool:
@@ -238,7 +241,7 @@ def is_error_record(of: Type | None) -> bool:
 
 def error_record(error: Any, codes: dict[str, bytes]) -> Any:
     """What to write for an error: itself, or the same text as `internal` where the guest's enum lacks its code."""
-    return error if error.code in codes else ErrorRecord("internal", error.message, error.hint)
+    return error if error.code in codes else _ErrorRecord("internal", error.message, error.hint)
 
 
 scalar_packers: dict[str, Callable[[memoryview, int, int, Any], None]] = {

@@ -66,13 +66,14 @@ class Linkage:
 
 
 class Linker:
-    """All linkages of one sandbox. `bindings` maps the number that wasmtime hands to the callback to its binding."""
+    """All linkages of one sandbox. Fills `bindings`: the number that wasmtime hands to the callback -> its binding."""
 
     def __init__(
         self,
         engine: Engine,
         handlers: Mapping[str, Handler],
         reference: Mapping[str, Signature],
+        bindings: dict[int, Binding],
         on_call: Any,
         on_drop: Any,
     ) -> None:
@@ -85,7 +86,7 @@ class Linker:
         self._codec = Codec(self._type_numbers)
         self._linkages: weakref.WeakValueDictionary[bytes, Linkage] = weakref.WeakValueDictionary()
         self._numbers = itertools.count(1)
-        self.bindings: dict[int, Binding] = {}
+        self._bindings = bindings
 
     def offers(self, key: str) -> bool:
         return key in self._reference
@@ -131,12 +132,12 @@ class Linker:
                         _ensure(abi.add_resource(place, raw, len(raw), pointer, self._on_drop, None, None))
                     for name, signature in interface.functions:
                         number = next(self._numbers)
-                        self.bindings[number] = self._bind(f"{interface.base}#{name}", signature, foreign)
+                        self._bindings[number] = self._bind(f"{interface.base}#{name}", signature, foreign)
                         mine.append(number)
                         raw = name.encode()
                         _ensure(abi.add_func_async(place, raw, len(raw), self._on_call, number, None))
         linkage = Linkage(linker, resource_types)
-        weakref.finalize(linkage, _forget, self.bindings, mine)
+        weakref.finalize(linkage, _forget, self._bindings, mine)
         return linkage
 
     def _bind(self, key: str, signature: Signature, foreign: Codec) -> Binding:

@@ -94,7 +94,8 @@ class ReadEmitter:
             return f"read_numbers({v[0]}, {v[1]}, {dtype}, {8 // size}, {VALUE_BYTES // size})"
         if element[0] in ("own", "borrow"):
             get = "h.pop" if element[0] == "own" else "h.__getitem__"
-            return f"[{get}(take_rep(ctx, Q(M, p)[0])) for p in range({v[1]}+8, {v[1]}+8+{VALUE_BYTES}*{v[0]}, {VALUE_BYTES})]"
+            places = f"range({v[1]}+8, {v[1]}+8+{VALUE_BYTES}*{v[0]}, {VALUE_BYTES})"
+            return f"[{get}(take_rep(ctx, Q(M, p)[0])) for p in {places}]"
         read = self._source.constant(self.reader(element))
         return f"[{read}(p, ctx, h) for p in range({v[1]}, {v[1]}+{VALUE_BYTES}*{v[0]}, {VALUE_BYTES})]"
 

@@ -26,7 +26,7 @@ from symphony.sandbox.config import (
     running_engine,
 )
 from symphony.sandbox.instance import SLOT_BYTES, Instance
-from symphony.sandbox.linker import Linkage, Linker
+from symphony.sandbox.linker import Binding, Linkage, Linker
 from symphony.sandbox.outcome import HOST_FAILURE
 from symphony.sandbox.reflect import Reflector, Signature
 from symphony.syscall import wasi
@@ -58,7 +58,7 @@ class Sandbox:
         handlers: Mapping[str, Handler],
         reference: Mapping[str, Signature] | None = None,
     ) -> None:
-        """`handlers` and `reference` are keyed `'symphony:lip/infer#pred'`, without versions; WASI's come by themselves.
+        """`handlers` and `reference` are keyed `'symphony:lip/infer#pred'`, without versions; WASI's are built in.
 
         Raises Unavailable where the machine cannot hold `config.max_instances`.
         """
@@ -69,13 +69,16 @@ class Sandbox:
         """Whose fiber runs: what callbacks refer to."""
         self._engine = running_engine(config)
         self.engine_address = abi.address(self._engine.ptr())
-        self._host_call = abi.HostCall(self._on_call)
-        self._destructor = abi.Destructor(self._on_drop)
         signatures = {**wasi.SIGNATURES, **(_generated() if reference is None else reference)}
+        bindings: dict[int, Binding] = {}
         self._linker = Linker(
-            self._engine, {**wasi.HANDLERS, **handlers}, signatures, self._host_call, self._destructor
+            self._engine,
+            {**wasi.HANDLERS, **handlers},
+            signatures,
+            bindings,
+            _host_call(self, bindings),
+            _destructor(self),
         )
-        self._bindings = self._linker.bindings
         codec = Codec({})
         self.write_string = codec.writer(("string",))
         self.read_result = codec.reader(("result", ("string",), ("string",)))
@@ -83,7 +86,7 @@ class Sandbox:
         first = ctypes.addressof(self._slots)
         self._free = [first + SLOT_BYTES * i for i in reversed(range(config.max_instances))]
 
-    # --- programs --------------------------------------------------------------------------------------------------------
+    # --- programs -----------------------------------------------------------------------------------------------------
     def check(self, wasm: bytes) -> None:
         """Look at an upload before compiling it: magic, export `run`, names of imports. Raises InvalidProgram."""
         imports, exports = top_level_names(wasm)
@@ -115,7 +118,7 @@ class Sandbox:
         assert index is not None
         return LoadedProgram(component, linkage, index)
 
-    # --- instances -------------------------------------------------------------------------------------------------------
+    # --- instances ----------------------------------------------------------------------------------------------------
     def instantiate(
         self, program: LoadedProgram, caller: Any, limits: InstanceLimits, on_wake: Callable[[Instance], None]
     ) -> Instance:
@@ -144,9 +147,15 @@ class Sandbox:
             raise Unavailable(f"{self.live} instances are alive", "end them before closing the sandbox")
         self._engine.close()
 
-    # --- callbacks, on a guest's fiber: a small stack, and nothing may escape ------------------------------------------------
-    def _on_call(
-        self,
+
+# --- callbacks, on a guest's fiber: a small stack, and nothing may escape ---------------------------------------------
+
+
+def _host_call(sandbox: Sandbox, bindings: Mapping[int, Binding]) -> Any:
+    """The guest calls the host: decode, and leave the call pending. The answer comes from the main stack."""
+    memory, write_continuation, answered = abi.MEMORY, abi.write_continuation, abi.ANSWERED
+
+    def on_call(
         number: int,
         context: int,
         _type: int,
@@ -157,32 +166,38 @@ class Sandbox:
         error: int,
         continuation: int,
     ) -> None:
-        """The guest calls the host: decode, leave the call pending. The answer comes from the main stack."""
+        instance: Any = None
         try:
-            instance: Any = self.current
+            instance = sandbox.current
             slot = instance._slot
-            abi.MEMORY[slot] = 0
-            abi.write_continuation(abi.MEMORY, continuation, abi.ANSWERED, slot, 0)
-            binding = self._bindings[number]
+            memory[slot] = 0
+            write_continuation(memory, continuation, answered, slot, 0)
+            binding = bindings[number]
             instance._arguments = binding.read(arguments, context, instance.handles)
             instance._results = results
             instance._binding = binding
         except BaseException as failure:
-            if self.current is not None:
-                self.current._failure = failure
-            abi.write_word(abi.MEMORY, error, abi.error_new(HOST_FAILURE))
+            if instance is not None:
+                instance._failure = failure
+            abi.write_word(memory, error, abi.error_new(HOST_FAILURE))
 
-    def _on_drop(self, _env: int, _context: int, rep: int) -> int:
-        """The guest dropped an own handle: queue the object."""
+    return abi.HostCall(on_call)
+
+
+def _destructor(sandbox: Sandbox) -> Any:
+    """The guest drops an own handle: queue the object for the main stack."""
+
+    def on_drop(_env: int, _context: int, rep: int) -> int:
+        instance: Any = None
         try:
-            instance: Any = self.current
-            thing = instance.handles.pop(rep, None)
-            if thing is not None:
-                instance._drops.append(thing)
+            instance = sandbox.current
+            instance._drops.append(instance.handles.pop(rep, None))
         except BaseException as failure:
-            if self.current is not None:
-                self.current._failure = failure
+            if instance is not None:
+                instance._failure = failure
         return 0
+
+    return abi.Destructor(on_drop)
 
 
 def _generated() -> Mapping[str, Signature]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from symphony.errors import PermissionDenied
+from symphony.syscall.pollable import Pollable
 from symphony.syscall.values import Err, Handler
 from symphony.syscall.wasi.io import Always
 
@@ -23,16 +24,30 @@ def fallback(key: str, result: Type | None) -> tuple[Handler, Type | None]:
     if result and kind == "result" and result[2] and result[2][0] == "enum":
         code = next((name for name in _REFUSALS if name in result[2][1]), None)
         if code is not None:
-            refusal = Err(code)
-            return (lambda caller: refusal), ("result", None, result[2])
+            return _always(Err(code)), ("result", None, result[2])
     if kind == "option":
-        return (lambda caller: None), ("option", ("bool",))
+        return _always(None), ("option", ("bool",))
     if kind == "bool":
-        return (lambda caller: False), result
+        return _always(False), result
     if result and kind == "own":
-        return (lambda caller: Always() if result[1].endswith("#pollable") else object()), result
+        return (_pollable if result[1].endswith("#pollable") else _thing), result
 
     def deny(caller: Any) -> None:
         raise PermissionDenied(f"{key} is not available to a LIP", "see docs/security.md for what the sandbox offers")
 
     return deny, None
+
+
+def _always(answer: Any) -> Handler:
+    def answer_always(caller: Any) -> Any:
+        return answer
+
+    return answer_always
+
+
+def _pollable(caller: Any) -> Pollable:
+    return Always()
+
+
+def _thing(caller: Any) -> object:
+    return object()

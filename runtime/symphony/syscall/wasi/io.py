@@ -1,7 +1,7 @@
 """`wasi:io`: poll and streams. Waiting suspends the guest, never the host.
 
-A pollable is any `syscall.pollable.Pollable`, ours and WASI's alike. The streams are the process' stdio: what is written
-becomes log lines, reading finds the end.
+A pollable is any `syscall.pollable.Pollable`, ours and WASI's alike. The streams are the process' stdio: what is
+written becomes log lines, reading finds the end.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class InputStream:
     __slots__ = ()
 
 
-# --- poll --------------------------------------------------------------------------------------------------------------
+# --- poll -------------------------------------------------------------------------------------------------------------
 @io.on("wasi:io/poll#poll")
 def poll(caller: Any, pollables: list[Pollable]) -> Any:
     if not pollables:
@@ -64,7 +64,7 @@ def ready(caller: Any, pollable: Pollable) -> bool:
     return pollable.ready()
 
 
-# --- streams -----------------------------------------------------------------------------------------------------------
+# --- streams ----------------------------------------------------------------------------------------------------------
 _OUT = "wasi:io/streams#[method]output-stream."
 _IN = "wasi:io/streams#[method]input-stream."
 

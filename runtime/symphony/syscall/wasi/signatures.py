@@ -22,15 +22,13 @@ _ENTRIES = "wasi:filesystem/types#directory-entry-stream"
 
 _DATETIME = ("record", (("seconds", _U64), ("nanoseconds", _U32)))
 _STREAM_ERROR = ("variant", (("last-operation-failed", ("own", _ERROR)), ("closed", None)))
-_ERROR_CODE = (
-    "enum",
-    tuple(
-        "access would-block already bad-descriptor busy deadlock quota exist file-too-large illegal-byte-sequence "
-        "in-progress interrupted invalid io is-directory loop too-many-links message-size name-too-long no-device "
-        "no-entry no-lock insufficient-memory insufficient-space not-directory not-empty not-recoverable unsupported "
-        "no-tty no-such-device overflow not-permitted pipe read-only invalid-seek text-file-busy cross-device".split()
-    ),
-)
+_ERROR_CODES = """
+    access would-block already bad-descriptor busy deadlock quota exist file-too-large illegal-byte-sequence in-progress
+    interrupted invalid io is-directory loop too-many-links message-size name-too-long no-device no-entry no-lock
+    insufficient-memory insufficient-space not-directory not-empty not-recoverable unsupported no-tty no-such-device
+    overflow not-permitted pipe read-only invalid-seek text-file-busy cross-device
+"""
+_ERROR_CODE = ("enum", tuple(_ERROR_CODES.split()))
 _DESCRIPTOR_TYPE = (
     "enum",
     ("unknown", "block-device", "character-device", "directory", "fifo", "symbolic-link", "regular-file", "socket"),
