@@ -1,0 +1,119 @@
+"""Paged attention: what every back end does, and the shape of one step's rows.
+
+Words are the field's own. A *page* holds `page_size` entries of one sequence, in every layer; a *slot* is
+`page * page_size + offset`. A *row* is one sequence's part of a step: `query_lens[i]` new entries at the end of
+`seq_lens[i]` entries in all. Page 0 is scratch: nobody reads it, so that padding and rows that must not write have
+somewhere to write to.
+
+Keys are stored rotated. RoPE rotates *adjacent* pairs of a head's elements (the engine permutes the weights of models
+that pair the two halves instead); positions and slots are independent of each other.
+
+Layouts. On a GPU, and in the reference, a pool is page-major, `[pages, layers, 2, page_size, kv_heads, head_dim]`: one
+page is one contiguous run, so that copy-on-write, swap and free each touch one run; this is also the canonical format
+that leaves the device. The CPU's pool is `[layers][2, kv_heads, pages, page_size, head_dim]`: consecutive pages of one
+head are one matrix, without a gather.
+
+A back end owns its pool. It knows nothing of weights, files or scheduling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+IntArray = npt.NDArray[np.int64]
+
+
+class BackendUnavailable(RuntimeError):
+    """The back end that was asked for cannot run here; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolShape:
+    """Dimensions of a KV pool and of the queries that read it."""
+
+    layers: int
+    pages: int
+    """Page 0, the scratch page, included."""
+    page_size: int
+    heads: int
+    """Query heads, a multiple of `kv_heads`."""
+    kv_heads: int
+    head_dim: int
+    """Even."""
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key head."""
+        return self.heads // self.kv_heads
+
+    def bytes_per_page(self, dtype: torch.dtype) -> int:
+        """Bytes of one page, keys and values of every layer."""
+        return 2 * self.layers * self.page_size * self.kv_heads * self.head_dim * dtype.itemsize
+
+
+@dataclass(slots=True)
+class Ragged:
+    """The rows of one step, packed one after another, on the host.
+
+    Batching works best if rows with one query come last, sorted by length. `tokens` (T) may exceed the sum of
+    `query_lens`: what follows is padding, whose results are undefined but finite.
+    """
+
+    query_lens: IntArray
+    """[B], each at least 1."""
+    seq_lens: IntArray
+    """[B], entries with the new ones, each at least `query_lens`."""
+    block_table: IntArray
+    """[B, P]: the pages of `[0, seq_len)`; further places repeat any page of the same row (never one that may hold
+    another's unfinished writes)."""
+    positions: IntArray
+    """[T], for RoPE."""
+    slots: IntArray
+    """[T], where each new entry's K/V is written; in page 0 if nowhere."""
+
+    @property
+    def tokens(self) -> int:
+        """T, padding included."""
+        return len(self.positions)
+
+    @property
+    def starts(self) -> IntArray:
+        """[B], index of each row's first query among the T."""
+        return np.cumsum(self.query_lens) - self.query_lens
+
+
+class PagedAttention(Protocol):
+    """One back end with its pool. Calls are queued on the device in order; none of them waits for it."""
+
+    name: str
+    shape: PoolShape
+
+    def plan(self, rows: Ragged) -> Any:
+        """What the layers of this step have in common. Call once a step; valid for that step only."""
+        ...
+
+    def write(self, layer: int, qkv: torch.Tensor, plan: Any) -> None:
+        """Rotate and store the new entries of one layer.
+
+        `qkv`: [T, heads + 2 * kv_heads, head_dim], contiguous; its q and k parts are rotated in place. K and V go to
+        their slots.
+        """
+        ...
+
+    def attend(self, layer: int, qkv: torch.Tensor, plan: Any) -> torch.Tensor:
+        """[T, heads * head_dim]: causal attention of the rotated queries over their sequences, after `write`."""
+        ...
+
+    def copy_pages(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        """Copy whole pages in every layer. Destinations are distinct and none of them is a source."""
+        ...
+
+    def clear_slots(self, slots: Sequence[int]) -> None:
+        """Zero the K/V of these slots in every layer: what a failed row wrote must not meet a mask as NaN * 0."""
+        ...

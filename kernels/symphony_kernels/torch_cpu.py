@@ -1,0 +1,350 @@
+"""Paged attention on a CPU, in torch, without a Python loop a token or a decoding sequence.
+
+Rows are sorted into four kinds, each computed the way that measured best:
+
+    decodes   one query           gathered pages, one batched product for many rows
+    appends   few queries         the same, padded to the longest
+    fresh     no context, short   torch's fused attention on the new keys themselves, padded to the longest
+    long      anything else       a row at a time: blocks of queries against the row's keys, oneDNN products
+
+A row whose pages are consecutive is read in place. Bounded temporaries: above some MiB page faults cost more than
+a second product. fp32 only. Layout and words: `interface`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
+
+from symphony_kernels.interface import IntArray, PoolShape, Ragged
+from symphony_kernels.onednn import product
+
+HIDDEN = -1e30
+"""Added to the scores of entries that a query must not see."""
+GATHER_BYTES = 8 << 20
+"""Most bytes of gathered keys and values at a time."""
+IN_PLACE_ENTRIES = 320
+"""From this length on, a decoding row with consecutive pages is read in place."""
+APPEND_QUERIES = 64
+"""Most queries of a row that is gathered together with others."""
+FRESH_QUERIES = 320
+"""Most queries of a row for torch's fused attention: beyond it two oneDNN products are faster."""
+BLOCK_QUERIES = 256
+"""Queries of a long row that are computed at a time."""
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Rows whose keys are gathered from pages: decodes and appends."""
+
+    first: int
+    """Decodes: their queries are `[first, first + rows)`."""
+    rows: int
+    queries: int
+    """Queries a row; 1 for decodes."""
+    entries: int
+    """Keys a row, padded to whole pages."""
+    blocks: torch.Tensor
+    """[2 * rows * kv_heads * pages]: places in the pool's list of blocks."""
+    mask: torch.Tensor
+    """[rows, 1, queries, 1, entries], 0 or HIDDEN."""
+    index: torch.Tensor | None = None
+    """Appends: [rows * queries], which of the T queries."""
+    valid: torch.Tensor | None = None
+    """Appends: places of the true queries in `index`, if some are padding."""
+
+
+@dataclass(slots=True)
+class _InPlace:
+    """A long decoding row with consecutive pages."""
+
+    query: int
+    start: int
+    """First key's place in a head's matrix."""
+    entries: int
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """Rows without context."""
+
+    first: int
+    rows: int
+    queries: int
+    index: torch.Tensor | None
+    """[rows * queries] if they do not lie one after another with equal lengths."""
+    valid: torch.Tensor | None
+
+
+@dataclass(slots=True)
+class _Long:
+    """One row with many queries."""
+
+    first: int
+    queries: int
+    entries: int
+    start: int | None
+    """First key's place in a head's matrix, if the pages are consecutive."""
+    blocks: torch.Tensor | None
+    """[2 * kv_heads * pages] otherwise."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    rope: torch.Tensor
+    """[T, 1, head_dim / 2], complex."""
+    slots: torch.Tensor
+    """[T * 2 * kv_heads]: places in the pool's list of entries."""
+    gathered: list[_Gathered] = field(default_factory=list)
+    in_place: list[_InPlace] = field(default_factory=list)
+    fresh: list[_Fresh] = field(default_factory=list)
+    long: list[_Long] = field(default_factory=list)
+
+
+class CpuAttention:
+    """See `interface.PagedAttention`."""
+
+    name = "torch"
+
+    def __init__(self, shape: PoolShape, rope: torch.Tensor, scale: float) -> None:
+        """`rope`: [positions, head_dim / 2, 2] fp32, cosine and sine. `scale` multiplies the scores."""
+        self.shape = shape
+        self.scale = scale
+        self.rope = torch.view_as_complex(rope.contiguous())[:, None]
+        s = shape
+        size = (2, s.kv_heads, s.pages, s.page_size, s.head_dim)
+        # numpy's zeros are untouched memory of the operating system's: a page costs nothing until it is used.
+        self.pool = [torch.from_numpy(np.zeros(size, np.float32)) for _ in range(s.layers)]
+        self._entries = [p.view(-1, s.head_dim) for p in self.pool]
+        self._blocks = [p.view(-1, s.page_size * s.head_dim) for p in self.pool]
+        self._heads = [p.view(2, s.kv_heads, s.pages * s.page_size, s.head_dim) for p in self.pool]
+        self._head_of_slot = torch.arange(2 * s.kv_heads) * (s.pages * s.page_size)
+        self._head_of_page = np.arange(2 * s.kv_heads).reshape(2, 1, s.kv_heads, 1) * s.pages
+
+    # ---- planning --------------------------------------------------------------------------------------------------
+
+    def plan(self, rows: Ragged) -> _Plan:
+        slots = torch.from_numpy(rows.slots)[:, None] + self._head_of_slot
+        plan = _Plan(self.rope[torch.from_numpy(rows.positions)], slots.flatten())
+        queries, entries = rows.query_lens, rows.seq_lens
+        decodes = queries == 1
+        fresh = ~decodes & (queries == entries) & (queries <= FRESH_QUERIES)
+        appends = ~decodes & ~fresh & (queries <= APPEND_QUERIES)
+        self._plan_decodes(plan, rows, np.flatnonzero(decodes))
+        self._plan_appends(plan, rows, np.flatnonzero(appends))
+        self._plan_fresh(plan, rows, np.flatnonzero(fresh))
+        for i in np.flatnonzero(~decodes & ~fresh & ~appends).tolist():
+            plan.long.append(self._long(rows, i))
+        return plan
+
+    def _plan_decodes(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
+        together: list[int] = []
+        starts, page = rows.starts, self.shape.page_size
+        for i in which.tolist():
+            entries = int(rows.seq_lens[i])
+            start = None
+            if entries > IN_PLACE_ENTRIES or len(which) <= 2:
+                start = self._consecutive(rows.block_table[i], entries)
+            if start is not None:
+                plan.in_place.append(_InPlace(int(starts[i]), start, entries))
+            else:
+                together.append(i)
+        for group in self._groups(rows, together, page):
+            plan.gathered.append(self._gather(rows, np.array(group)))
+
+    def _plan_appends(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
+        order = which[np.lexsort((-rows.seq_lens[which], -rows.query_lens[which]))]
+        for group in self._groups(rows, order.tolist(), self.shape.page_size):
+            plan.gathered.append(self._gather(rows, np.array(group)))
+
+    def _plan_fresh(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
+        starts, order = rows.starts, which[np.argsort(-rows.query_lens[which], kind="stable")].tolist()
+        while order:
+            longest = int(rows.query_lens[order[0]])
+            group = [i for i in order if rows.query_lens[i] * 4 >= longest * 3]  # at most a quarter is padding
+            order = order[len(group) :]
+            first, n = int(starts[group[0]]), len(group)
+            packed = starts[group].tolist() == list(range(first, first + n * longest, longest))
+            if packed and int(rows.query_lens[group[-1]]) == longest:
+                plan.fresh.append(_Fresh(first, n, longest, None, None))
+            else:
+                plan.fresh.append(_Fresh(0, n, longest, *_padded(starts[group], rows.query_lens[group])))
+
+    def _groups(self, rows: Ragged, which: list[int], page: int) -> list[list[int]]:
+        """Neighbours of similar size whose gathered keys and values stay within GATHER_BYTES."""
+        s = self.shape
+        groups: list[list[int]] = []
+        widest, last = 0, -2
+        for i in which:
+            pages, queries = -(-int(rows.seq_lens[i]) // page), int(rows.query_lens[i])
+            group = groups[-1] if groups else []
+            wider = max(widest, pages)
+            size = (len(group) + 1) * wider * page * s.kv_heads * s.head_dim * 8
+            adjacent = queries > 1 or last == i - 1
+            even = 2 * pages >= widest and (
+                queries == 1 or 2 * queries > int(rows.query_lens[group[0]]) if group else True
+            )
+            if group and size <= GATHER_BYTES and adjacent and even:
+                group.append(i)
+                widest = wider
+            else:
+                groups.append([i])
+                widest = pages
+            last = i
+        return groups
+
+    def _gather(self, rows: Ragged, which: IntArray) -> _Gathered:
+        queries, entries = rows.query_lens[which], rows.seq_lens[which]
+        pages = -(-int(entries.max()) // self.shape.page_size)
+        most, width = int(queries.max()), pages * self.shape.page_size
+        table = rows.block_table[which, :pages]
+        blocks = torch.from_numpy((self._head_of_page + table[None, :, None, :]).reshape(-1))
+        at = (entries - queries)[:, None] + np.arange(most)  # each query's own entry
+        hidden = np.arange(width) > at[:, :, None]
+        mask = torch.from_numpy(hidden)[:, None, :, None].float().mul_(HIDDEN)
+        first = int(rows.starts[which[0]])
+        group = _Gathered(first, len(which), most, width, blocks, mask)
+        if most > 1:
+            group.index, group.valid = _padded(rows.starts[which], queries)
+        return group
+
+    def _long(self, rows: Ragged, i: int) -> _Long:
+        entries = int(rows.seq_lens[i])
+        start, blocks = self._consecutive(rows.block_table[i], entries), None
+        if start is None:
+            table = rows.block_table[i, : -(-entries // self.shape.page_size)]
+            blocks = torch.from_numpy((self._head_of_page + table).reshape(-1))
+        return _Long(int(rows.starts[i]), int(rows.query_lens[i]), entries, start, blocks)
+
+    def _consecutive(self, table: IntArray, entries: int) -> int | None:
+        pages = table[: -(-entries // self.shape.page_size)]
+        if pages[-1] - pages[0] == len(pages) - 1 and bool((np.diff(pages) == 1).all()):
+            return int(pages[0]) * self.shape.page_size
+        return None
+
+    # ---- a layer ---------------------------------------------------------------------------------------------------
+
+    def write(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> None:
+        s = self.shape
+        turned = qkv[:, : s.heads + s.kv_heads].unflatten(-1, (s.head_dim // 2, 2))
+        torch.view_as_complex(turned).mul_(plan.rope)
+        self._entries[layer].index_copy_(0, plan.slots, qkv[:, s.heads :].reshape(-1, s.head_dim))
+
+    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> torch.Tensor:
+        s = self.shape
+        tokens = qkv.shape[0]
+        if self.scale != 1.0:
+            qkv[:, : s.heads].mul_(self.scale)
+        if len(plan.gathered) == 1 and plan.gathered[0].rows == tokens and plan.gathered[0].index is None:
+            return self._attend_gathered(layer, qkv, plan.gathered[0]).view(tokens, -1)
+        out = qkv.new_zeros(tokens, s.heads, s.head_dim)
+        for group in plan.gathered:
+            self._scatter(out, self._attend_gathered(layer, qkv, group), group)
+        for row in plan.in_place:
+            self._attend_in_place(layer, qkv, row, out)
+        for rows in plan.fresh:
+            self._scatter(out, self._attend_fresh(qkv, rows), rows)
+        for row in plan.long:
+            self._attend_long(layer, qkv, row, out[row.first : row.first + row.queries])
+        return out.flatten(1)
+
+    def _attend_gathered(self, layer: int, qkv: torch.Tensor, g: _Gathered) -> torch.Tensor:
+        """[rows, queries, heads, head_dim]"""
+        s = self.shape
+        keys, values = self._blocks[layer].index_select(0, g.blocks).view(2, -1, g.entries, s.head_dim)
+        if g.index is None:
+            q = qkv[g.first : g.first + g.rows, : s.heads].reshape(-1, s.group, s.head_dim)
+        else:
+            q = qkv.index_select(0, g.index)[:, : s.heads].view(g.rows, g.queries, s.kv_heads, s.group, s.head_dim)
+            q = q.transpose(1, 2).reshape(-1, g.queries * s.group, s.head_dim)
+        scores = torch.bmm(q, keys.transpose(1, 2))
+        scores.view(g.rows, s.kv_heads, g.queries, s.group, g.entries).add_(g.mask)
+        out = torch.bmm(torch.softmax(scores, -1), values)
+        if g.queries == 1:
+            return out.view(g.rows, 1, s.heads, s.head_dim)
+        out = out.view(g.rows, s.kv_heads, g.queries, s.group, s.head_dim).transpose(1, 2)
+        return out.reshape(g.rows, g.queries, s.heads, s.head_dim)
+
+    def _attend_in_place(self, layer: int, qkv: torch.Tensor, row: _InPlace, out: torch.Tensor) -> None:
+        s = self.shape
+        keys, values = self._heads[layer][:, :, row.start : row.start + row.entries]
+        q = qkv[row.query, : s.heads].view(s.kv_heads, s.group, s.head_dim)
+        weights = torch.softmax(torch.bmm(q, keys.transpose(1, 2)), -1)
+        torch.bmm(weights, values, out=out[row.query].view(s.kv_heads, s.group, s.head_dim))
+
+    def _attend_fresh(self, qkv: torch.Tensor, rows: _Fresh) -> torch.Tensor:
+        """[rows, queries, heads, head_dim]"""
+        s = self.shape
+        if rows.index is None:
+            packed = qkv[rows.first : rows.first + rows.rows * rows.queries]
+        else:
+            packed = qkv.index_select(0, rows.index)
+        x = packed.view(rows.rows, rows.queries, -1, s.head_dim).transpose(1, 2)
+        q, k, v = x[:, : s.heads], x[:, s.heads : s.heads + s.kv_heads], x[:, s.heads + s.kv_heads :]
+        grouped = s.group > 1
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0, enable_gqa=grouped)
+        return out.transpose(1, 2)
+
+    def _scatter(self, out: torch.Tensor, result: torch.Tensor, group: _Gathered | _Fresh) -> None:
+        count = group.rows * group.queries
+        if group.index is None:
+            out[group.first : group.first + count].view_as(result).copy_(result)
+        elif group.valid is None:
+            out.index_copy_(0, group.index, result.reshape(count, *out.shape[1:]))
+        else:
+            kept = result.reshape(count, *out.shape[1:]).index_select(0, group.valid)
+            out.index_copy_(0, group.index.index_select(0, group.valid), kept)
+
+    def _attend_long(self, layer: int, qkv: torch.Tensor, row: _Long, out: torch.Tensor) -> None:
+        s = self.shape
+        if row.start is not None:
+            keys, values = self._heads[layer][:, :, row.start : row.start + row.entries]
+        else:
+            assert row.blocks is not None
+            gathered = self._blocks[layer].index_select(0, row.blocks).view(2, s.kv_heads, -1, s.head_dim)
+            keys, values = gathered[:, :, : row.entries]
+        queries = qkv[row.first : row.first + row.queries, : s.heads]
+        context = row.entries - row.queries
+        for a in range(0, row.queries, BLOCK_QUERIES):
+            n = min(BLOCK_QUERIES, row.queries - a)
+            end = context + a + n
+            hidden = _upper(n)
+            for h in range(s.kv_heads):
+                block = slice(h * s.group, (h + 1) * s.group)
+                scores = product(queries[a : a + n, block].reshape(n * s.group, -1), keys[h, :end])
+                scores.view(n, s.group, end)[:, :, end - n :].add_(hidden)
+                weighted = product(torch.softmax(scores, -1), values[h, :end].t())
+                out[a : a + n, block] = weighted.view(n, s.group, -1)
+
+    # ---- pages -----------------------------------------------------------------------------------------------------
+
+    def copy_pages(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        source, destination = torch.tensor(sources), torch.tensor(destinations)
+        for pool in self.pool:
+            pages = pool.flatten(0, 1)
+            pages.index_copy_(1, destination, pages.index_select(1, source))
+
+    def clear_slots(self, slots: Sequence[int]) -> None:
+        at = (torch.tensor(slots)[:, None] + self._head_of_slot).flatten()
+        for entries in self._entries:
+            entries.index_fill_(0, at, 0.0)
+
+
+def _padded(starts: IntArray, lengths: IntArray) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Places of ragged queries in a rectangle: the query for each cell (the row's last where there is none), and which
+    cells are true ones, if not all."""
+    longest = int(lengths.max())
+    column = np.arange(longest)
+    index = starts[:, None] + np.minimum(column, lengths[:, None] - 1)
+    true = (column < lengths[:, None]).reshape(-1)
+    valid = None if bool(true.all()) else torch.from_numpy(np.flatnonzero(true))
+    return torch.from_numpy(index.reshape(-1)), valid
+
+
+def _upper(n: int) -> torch.Tensor:
+    """[n, 1, n]: HIDDEN above the diagonal."""
+    return torch.full((n, n), HIDDEN).triu_(1)[:, None]

@@ -1,0 +1,150 @@
+"""From a batch of rows to what the kernels and the model take: checked, packed, one bad row never in the others' way.
+
+A row that cannot run is replaced by a harmless one of the same shape on the scratch page, so that the others are
+computed exactly as they would be beside a healthy row. It knows nothing of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from symphony.engine.messages import Row
+from symphony.engine.sampler import Request
+from symphony_kernels.interface import IntArray, Ragged
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a row is checked against."""
+
+    vocab_size: int
+    context_limit: int
+    pages: int
+    page_size: int
+
+
+@dataclass(slots=True)
+class Packed:
+    """A batch, packed. Rows are in the kernels' favourite order: several queries first, then decodes, longest first."""
+
+    order: list[int]
+    """Index into the batch of each packed row."""
+    errors: dict[int, str]
+    """By index into the batch."""
+    rows: Ragged
+    ids: IntArray
+    """[T]"""
+    wanted: list[int]
+    """Indexes into T after which a distribution is wanted."""
+    requests: list[Request]
+    """One for each of `wanted`."""
+    owners: list[int]
+    """The index into the batch for each of `wanted`."""
+
+
+def pack(rows: Sequence[Row], limits: Limits) -> Packed:
+    """Check and pack. Never raises for a bad row: it is in `errors`, and asks for nothing."""
+    errors: dict[int, str] = {}
+    checked: list[Row] = []
+    for i, row in enumerate(rows):
+        problem = check(row, limits)
+        if problem is not None:
+            errors[i] = problem
+            row = _harmless(row, limits)
+        checked.append(row)
+    order = sorted(range(len(rows)), key=lambda i: _rank(checked[i]))
+    size = limits.page_size
+    queries = np.array([len(checked[i].tokens) for i in order], np.int64)
+    starts = np.array([checked[i].start for i in order], np.int64)
+    entries = starts + queries
+    table = _table([checked[i] for i in order], -(-entries // size))
+    real = int(queries.sum())
+    row_of = np.repeat(np.arange(len(order)), queries)
+    positions = np.arange(real) - np.repeat(np.cumsum(queries) - queries - starts, queries)
+    writes = np.repeat([checked[i].write and i not in errors for i in order], queries)
+    slots = np.where(writes, table[row_of, positions // size] * size + positions % size, positions % size)
+    ids = np.concatenate([np.asarray(checked[i].tokens, np.int64) for i in order])
+    padding = np.zeros(bucket(real) - real, np.int64)
+    ragged = Ragged(queries, entries, table, np.concatenate([positions, padding]), np.concatenate([slots, padding]))
+    packed = Packed(order, errors, ragged, np.concatenate([ids, padding]), [], [], [])
+    first = 0
+    for i in order:
+        row = checked[i]
+        for output in row.outputs:
+            packed.wanted.append(first + output)
+            packed.requests.append(_request(row, output))
+            packed.owners.append(i)
+        first += len(row.tokens)
+    return packed
+
+
+def bucket(tokens: int) -> int:
+    """T with padding: kernels are set up once a shape, so that large ones share a few."""
+    return tokens if tokens <= 64 else -(-tokens // 8) * 8
+
+
+def check(row: Row, limits: Limits) -> str | None:
+    """What is wrong with a row."""
+    count, end = len(row.tokens), row.start + len(row.tokens)
+    if count == 0 or row.start < 0:
+        return "a row needs tokens and a start of at least 0"
+    if end > limits.context_limit:
+        return f"position {end - 1} is beyond the context limit of {limits.context_limit}"
+    if problem := _check_ids(row.tokens, limits.vocab_size, "token"):
+        return problem
+    need = -(-end // limits.page_size)
+    if len(row.block_table) < need:
+        return f"{end} entries need {need} pages, the block table has {len(row.block_table)}"
+    table = row.block_table[:need]
+    if min(table) < 1 or max(table) >= limits.pages:
+        return f"the block table names pages outside 1..{limits.pages - 1}"
+    outputs = list(row.outputs)
+    if outputs and (
+        outputs[0] < 0 or outputs[-1] >= count or any(a >= b for a, b in zip(outputs, outputs[1:], strict=False))
+    ):
+        return f"outputs must be ascending indexes into {count} tokens"
+    readings = row.readings
+    if problem := _check_ids(readings.logprobs, limits.vocab_size, "token"):
+        return problem
+    if readings.sample is not None:
+        bias = [token for token, _ in readings.sample.logit_bias]
+        return _check_ids(bias, limits.vocab_size, "biased token") or _check_ids(
+            row.history, limits.vocab_size, "history token"
+        )
+    return None
+
+
+def _check_ids(ids: Sequence[int], vocab_size: int, what: str) -> str | None:
+    if len(ids) and (min(ids) < 0 or max(ids) >= vocab_size):
+        return f"a {what} is outside the vocabulary of {vocab_size}"
+    return None
+
+
+def _harmless(row: Row, limits: Limits) -> Row:
+    count = min(max(len(row.tokens), 1), limits.context_limit)
+    start = min(max(row.start, 0), limits.context_limit - count)
+    pages = -(-(start + count) // limits.page_size)
+    return Row([0] * count, start, [0] * pages, write=False)
+
+
+def _rank(row: Row) -> tuple[bool, int]:
+    count = len(row.tokens)
+    return (count == 1, -count if count > 1 else -row.start)
+
+
+def _table(rows: Sequence[Row], pages: IntArray) -> IntArray:
+    """[rows, most pages]; short rows repeat their last page."""
+    table = np.empty((len(rows), int(pages.max())), np.int64)
+    for i, (row, n) in enumerate(zip(rows, pages.tolist(), strict=True)):
+        table[i, :n] = row.block_table[:n]
+        table[i, n:] = table[i, n - 1]
+    return table
+
+
+def _request(row: Row, output: int) -> Request:
+    later = len(row.tokens) - 1 - output
+    history = row.history[: len(row.history) - later] if later else row.history
+    return Request(row.readings, row.start + output + 1, history, max(row.generated - later, 0))
