@@ -1,4 +1,4 @@
-"""`python -m tools.witgen [--check]`: write what derives from `wit/`, or tell whether it is out of date (exit status 1)."""
+"""`python -m tools.witgen [--check]`: write what derives from `wit/`, or tell what is out of date (exit status 1)."""
 
 from __future__ import annotations
 

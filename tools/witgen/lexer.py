@@ -12,6 +12,7 @@ _PATTERN = re.compile(
   | (?P<doc>///[^\n]*)
   | (?P<comment>//[^\n]*|/\*.*?\*/)
   | (?P<version>@\d[\w.+-]*)
+  | (?P<number>\d[\w.+-]*)
   | (?P<word>%?[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*)
   | (?P<arrow>->)
   | (?P<mark>[{}()<>,;:=./*@_])
@@ -29,7 +30,7 @@ class WitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token. `kind` is 'word', 'mark', 'version' or 'end'; `text` is without the `%` of an escaped word."""
+    """One token. `kind`: 'word', 'mark', 'version', 'number' or 'end'. `text` is without the `%` of an escaped word."""
 
     kind: str
     text: str
