@@ -204,13 +204,15 @@ class StepLoop:
         if operation.complete:
             self._advance(operation, self.clock())
             return True
-        if file.computed < len(file.tokens):
-            try:
-                if not self._take(operation, growing if fresh else 0):
-                    return False
-            except NoSpace as e:
-                self.fail(operation, e)
-                return True
+        if file.computed == len(file.tokens):
+            operation.reserved = file.computed  # a re-query: reads only, its last page may be shared
+            return True
+        try:
+            if not self._take(operation, growing if fresh else 0):
+                return False
+        except NoSpace as e:
+            self.fail(operation, e)
+            return True
         operation.reserved = len(file.pages) * self.arena.page_size
         return True
 
