@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "program": {"sandbox"},
     "host": {"program", "process", "sandbox", "syscall", "core", "engine"},
     "http": {"host", "process", "program", "engine"},
-    "cli": {"host", "http", "process", "program", "sandbox", "engine", "core"},
+    "bench": {"host", "process", "program", "sandbox", "syscall", "core", "engine"},
+    "cli": {"host", "http", "bench", "process", "program", "sandbox", "engine", "core"},
     "__init__": {"host", "process"},
 }
 

@@ -1,0 +1,80 @@
+"""`symphony bench`: measurements of this machine, as a table or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def bench() -> None:
+    """Measure the host, or a model through it."""
+
+
+def _conditions(cores: str) -> dict[str, str]:
+    return {"cores": cores, "machine": platform.machine(), "python": platform.python_version()}
+
+
+def _guests() -> Path:
+    from symphony.bench.guests import directory
+
+    return directory()
+
+
+@bench.command("host")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quick", is_flag=True, help="Fewer instances: a smoke test, not a measurement.")
+@click.option("--all-cores", is_flag=True, help="Do not pin this process to one core.")
+def host(as_json: bool, quick: bool, all_cores: bool) -> None:
+    """What a syscall, a token, a launch and a waiting program cost, the engine faked."""
+    from symphony.bench.host import bench_host
+    from symphony.bench.report import Report
+
+    if not all_cores:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    report = Report("host, engine faked", _conditions(str(len(os.sched_getaffinity(0)))))
+    with tempfile.TemporaryDirectory() as home:
+        asyncio.run(bench_host(report, _guests(), Path(home), quick=quick))
+    click.echo(report.as_json() if as_json else report.as_text())
+
+
+@bench.command("engine")
+@click.option("--model", default="tiny", show_default=True, help="A name or a model directory.")
+@click.option("--device", help="cpu, cuda or cuda:N.")
+@click.option("--attention", type=click.Choice(["torch", "triton"]), help="Force an attention back end.")
+@click.option("--in-loop", is_flag=True, help="Also LIPs that choose every token themselves.")
+@click.option("--rows", default=64, show_default=True, help="LIPs at once.")
+@click.option("--prompt-tokens", default=8, show_default=True)
+@click.option("--new-tokens", default=64, show_default=True)
+@click.option("--rounds", default=3, show_default=True, help="Alternated rounds; medians are reported.")
+@click.option("--threads", type=int, help="Threads of the model's arithmetic on the CPU.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def engine(
+    model: str,
+    device: str | None,
+    attention: str | None,
+    in_loop: bool,
+    rows: int,
+    prompt_tokens: int,
+    new_tokens: int,
+    rounds: int,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Tokens per second of a model through the whole host."""
+    from symphony.bench.engine import Workload, bench_engine
+    from symphony.bench.report import Report
+    from symphony.engine.local import LocalEngine
+
+    loaded = LocalEngine.load(model, device=device, attention=attention, threads=threads)
+    report = Report(f"engine, {loaded.info.name}", {**_conditions(str(os.cpu_count())), **loaded.describe()})
+    guest = (_guests() / "choose.wasm").read_bytes()
+    work = Workload(rows, prompt_tokens, new_tokens)
+    with tempfile.TemporaryDirectory() as home:
+        asyncio.run(bench_engine(report, loaded, Path(home), guest, work, in_loop=in_loop, rounds=rounds))
+    click.echo(report.as_json() if as_json else report.as_text())
