@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,7 +27,8 @@ class FakeInfo:
     kind: str
     size: int
     created: float = 1000.0
-    names: list[str] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+    parameters: dict[str, str] | None = None
     fresh: bool = True
 
 
@@ -117,9 +118,9 @@ class FakeRuntime:
             info = self.program(program)
             name, content = info.name, self._contents[info.id]
         else:
-            content = program.read_bytes() if isinstance(program, Path) else program
+            content = program.read_bytes() if isinstance(program, Path) else program  # noqa: ASYNC240
             name = content.decode()
-        behaviour = BEHAVIOURS.get(content.decode().splitlines()[-1].strip("# "))  # noqa: ASYNC240
+        behaviour = BEHAVIOURS.get(content.decode().splitlines()[-1].strip("# "))
         if behaviour is None:
             raise InvalidProgram("the bytes are not a LIP", "upload a .py or a component")
         process = FakeProcess(len(self._processes) + 1, name, options)
@@ -150,7 +151,9 @@ class FakeRuntime:
             raise Exists(f"the name {name!r} is taken")
         fresh = ident not in self._programs
         info = self._programs.setdefault(ident, FakeInfo(ident, name or ident[:12], "python", len(source)))
-        info.fresh = fresh
+        info.fresh, info.names = fresh, (info.name,)
+        if b"@main" in source:
+            info.parameters = {"prompt": "str", "n": "int"}
         self._contents[ident] = source
         return info
 

@@ -16,7 +16,7 @@ def test_upload_creates_and_the_same_content_again_is_the_same_program() -> None
         first = await client.post("/v1/programs", params={"name": "hello"}, data=b"echo")
         assert first.status == 201
         program = await first.json()
-        assert set(program) == {"id", "name", "kind", "size", "created"}
+        assert set(program) == {"id", "name", "kind", "size", "created", "names", "parameters"}
         assert (program["name"], program["kind"], program["size"]) == ("hello", "python", 4)
         assert first.headers["Location"] == f"/v1/programs/{program['id']}"
         again = await client.post("/v1/programs", params={"name": "hello"}, data=b"echo")

@@ -10,12 +10,21 @@ from symphony.http.context import RUNTIME
 from symphony.http.wire import json_response, read_program
 
 if TYPE_CHECKING:
-    from symphony.program.programs import ProgramInfo
+    from symphony.program.store import ProgramInfo
 
 
 def program_fields(info: ProgramInfo) -> dict[str, Any]:
-    """What clients see of a program; `created` is in seconds since 1970."""
-    return {"id": info.id, "name": info.name, "kind": info.kind, "size": info.size, "created": info.created}
+    """What clients see of a program: `created` is in seconds since 1970, `parameters` maps names to annotations and is
+    null where nothing is known of them."""
+    return {
+        "id": info.id,
+        "name": info.name,
+        "kind": info.kind,
+        "size": info.size,
+        "created": info.created,
+        "names": info.names,
+        "parameters": info.parameters,
+    }
 
 
 async def upload(request: web.Request) -> web.Response:

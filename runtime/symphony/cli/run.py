@@ -1,0 +1,151 @@
+"""`symphony run`: one program, here or on a server; its output as it comes, its result last.
+
+    PROGRAM + key=value --> Target, arguments --> a Runtime in this process, or --url --> events --> RunPrinter
+
+Exit status: 0, 1 if the program failed or was ended, 2 if what was asked for is wrong, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from symphony.cli import target
+from symphony.cli.arguments import Words, from_annotations
+from symphony.cli.remote import Remote, segment
+from symphony.cli.terminal import RunPrinter
+from symphony.cli.tools import load_tools
+from symphony.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from symphony.cli.target import Target
+    from symphony.host import Runtime
+    from symphony.process.process import Process
+
+QUERY_BYTES = 4000
+"""Arguments up to this size travel in the query of a one-shot run; servers refuse much longer request lines."""
+
+
+@click.command()
+@click.argument("program")
+@click.argument("assignments", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--json", "whole", metavar="JSON", help="All arguments as one JSON object; KEY=VALUE overrides it.")
+@click.option("--model", metavar="NAME|DIR", help="A model's name or directory (default: tiny).")
+@click.option("--device", metavar="cpu|cuda[:N]", help="Where the model runs (default: CUDA if there is one).")
+@click.option("--attention", type=click.Choice(["flash", "triton", "torch"]), help="The attention back end.")
+@click.option("--tools", metavar="FILE.py", help="Offer the public functions of a Python file as tools.")
+@click.option("--url", help="Run on this server instead of in this process.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End the run after this.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    program: str,
+    assignments: tuple[str, ...],
+    whole: str | None,
+    url: str | None,
+    timeout: float | None,
+    **local: str | None,
+) -> None:
+    """Run PROGRAM: a .py, a .wasm, or the name of a sample or of an uploaded program.
+
+    A value is text where the program's parameter is annotated str, else JSON. Output streams to stdout and the
+    result is printed last, unless it is what was streamed; the log and the cost go to stderr.
+    """
+    chosen = target.resolve(program)
+    words = Words(assignments, whole)
+    if url is not None:
+        _refuse_local_options(local)
+        status = run_remote(Remote(url), chosen, words, timeout)
+    else:
+        status = asyncio.run(run_local(chosen, words, timeout, **local))
+    ctx.exit(status)
+
+
+async def run_local(
+    chosen: Target,
+    words: Words,
+    timeout: float | None,
+    *,
+    model: str | None = None,
+    device: str | None = None,
+    attention: str | None = None,
+    tools: str | None = None,
+) -> int:
+    """Run in this process and print; returns the exit status. Cancelled (Ctrl-C), it kills the process first."""
+    if chosen.path is not None:
+        words.parse(chosen.signature)  # a wrong word is refused before anything is loaded
+    file = Path(tools) if tools is not None else chosen.tools
+    functions = load_tools(file) if file is not None else None
+    from symphony.host import Runtime  # from here on it takes seconds
+
+    async with Runtime(model or "tiny", device=device, attention=attention, tools=functions) as runtime:
+        for note in runtime.notes:
+            click.secho(f"note: {note}", err=True, dim=True)
+        process = await _launch(runtime, chosen, words, timeout)
+        printer = RunPrinter()
+        try:
+            async for event in process.events():
+                printer.show(event.kind, event.data)
+        finally:
+            await runtime.kill(process)
+        printer.card(process.usage._asdict())
+    return printer.status or 0
+
+
+def run_remote(server: Remote, chosen: Target, words: Words, timeout: float | None) -> int:
+    """Run on a server and print; returns the exit status. Interrupted, the connection closes, which cancels the run."""
+    path, query, body = _request(server, chosen, words)
+    if timeout is not None:
+        query["timeout"] = str(timeout)
+    printer = RunPrinter()
+    for kind, data in server.events("POST", path, query, body):
+        printer.show(kind, data)
+    if printer.status is None:
+        click.secho("error: the server closed the connection before the run ended", err=True, fg="red")
+        return 1
+    printer.card(server.call("GET", f"/v1/processes/{printer.pid}")["usage"])
+    return printer.status
+
+
+def _request(server: Remote, chosen: Target, words: Words) -> tuple[str, dict[str, str], bytes]:
+    """The path, query and body that run `chosen` on `server`: one shot where the arguments fit into a query."""
+    if chosen.path is None:
+        stored = _uploaded_there(server, chosen.name)
+        args = json.dumps(words.parse(from_annotations(stored.get("parameters"))))
+    else:
+        content, args = chosen.path.read_bytes(), json.dumps(words.parse(chosen.signature))
+        if len(args) <= QUERY_BYTES:
+            return "/v1/run", {"args": args}, content
+        stored = server.call("POST", "/v1/programs", body=content)
+    return f"/v1/programs/{stored['id']}/run", {}, args.encode()
+
+
+async def _launch(runtime: Runtime, chosen: Target, words: Words, timeout: float | None) -> Process:
+    from symphony.process.process import LaunchOptions
+
+    options = LaunchOptions() if timeout is None else LaunchOptions(wall_seconds=timeout)
+    if chosen.path is not None:
+        return await runtime.launch(chosen.path, words.parse(chosen.signature), options)
+    try:
+        info = runtime.program(chosen.name)
+    except NotFound:
+        raise target.unknown_name(chosen.name, [info.name for info in runtime.programs()]) from None
+    return await runtime.launch(info.id, words.parse(from_annotations(info.parameters)), options)
+
+
+def _uploaded_there(server: Remote, name: str) -> dict[str, Any]:
+    try:
+        return server.call("GET", f"/v1/programs/{segment(name)}")
+    except NotFound:
+        names = [info["name"] for info in server.call("GET", "/v1/programs")["programs"]]
+        raise target.unknown_name(name, names) from None
+
+
+def _refuse_local_options(options: dict[str, str | None]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise Invalid(f"--{name} does not go with --url", f"the server decides it: symphony serve --{name} {value}")

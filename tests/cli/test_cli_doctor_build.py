@@ -1,0 +1,55 @@
+"""`symphony doctor` and `symphony build`: lines, fixes, exit statuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands_fixture import Terminal
+
+from symphony.cli import doctor
+from symphony.errors import Unavailable
+
+NAMES = ("python", "wasmtime", "machine", "memory", "torch", "build", "directories", "model")
+
+
+def test_quick_checks_hold_here(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMPHONY_HOME", str(terminal.directory / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(terminal.directory / "cache"))
+    monkeypatch.setattr(doctor, "check_program", lambda model, device: "ran")
+    result = terminal("doctor")
+    assert result.exit_code == 0, result.stdout
+    lines = result.stdout.splitlines()
+    assert [tuple(line.split()[:2]) for line in lines[:-1]] == [("ok", name) for name in (*NAMES, "program")]
+    assert lines[-1] == "all is well"
+
+
+def test_a_problem_names_its_fix_and_the_rest_is_still_checked(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory() -> str:
+        raise Unavailable("only 1 MiB of memory are available", "buy some")
+
+    def broken() -> str:
+        raise OSError("libtorch.so: cannot open")
+
+    monkeypatch.setenv("SYMPHONY_HOME", str(terminal.directory / "file" / "home"))
+    Path("file").write_text("")
+    monkeypatch.setattr(doctor, "check_memory", no_memory)
+    monkeypatch.setattr(doctor, "check_torch", broken)
+    monkeypatch.setattr(doctor, "check_program", lambda model, device: "ran")
+    result = terminal("doctor", "--model", "gpt-x")
+    assert result.exit_code == 1
+    problems = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("problem")]
+    assert problems == ["memory", "torch", "directories", "model"]
+    assert "fix: buy some" in result.stdout
+    assert "OSError: libtorch.so: cannot open" in result.stdout
+    assert "SYMPHONY_HOME" in result.stdout
+    assert "ok      program" in result.stdout
+    assert result.stdout.splitlines()[-1] == "4 problems"
+
+
+def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LEAST_MEMORY", 1 << 60)
+    with pytest.raises(Unavailable, match="memory"):
+        doctor.check_memory()
