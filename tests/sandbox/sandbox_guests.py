@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
 
 import wasmtime
 
+from symphony.errors import Busy, Cancelled, NotFound
 from symphony.sandbox import Instance, InstanceLimits, LoadedProgram, Sandbox, SandboxConfig, Turn, compile_component
 from symphony.sandbox.config import engine_key
+from symphony.syscall.pollable import Waiter
 
-WASM = Path(__file__).parents[2] / "build" / "test-wasm"
+CACHE = Path(__file__).parents[2] / "build" / "test-wasm"
+"""Compiled guests and the Python guest, kept between test runs; every name carries what it was made from."""
 
 
 class FakeCaller:
@@ -123,10 +127,173 @@ RECURSE = guest(
 GROW = guest("(call $number (memory.grow (call $parse (local.get $p) (local.get $n))))")
 
 
+# --- an interface for tests, `symphony:test/sys` ---
+ERROR = (
+    "record",
+    (("code", ("enum", ("not-found", "invalid", "internal"))), ("message", ("string",)), ("hint", ("string",))),
+)
+THING = "symphony:test/sys#thing"
+U32 = ("u32",)
+REFERENCE: dict[str, Any] = {
+    "symphony:test/sys#step": ((("x", U32),), U32),
+    "symphony:test/sys#wait": ((("x", U32),), U32),
+    "symphony:test/sys#boom": ((("how", U32),), U32),
+    "symphony:test/sys#make": ((), ("own", THING)),
+    "symphony:test/sys#late": ((), ("own", THING)),
+    "symphony:test/sys#[method]thing.get": ((("self", ("borrow", THING)),), U32),
+    "symphony:test/sys#take": ((("it", ("own", THING)),), U32),
+    "symphony:test/sys#sum": ((("l", ("list", ("borrow", THING))),), U32),
+    "symphony:test/sys#say": ((("text", ("string",)),), ("string",)),
+    "symphony:test/sys#fails": ((("x", U32),), ("result", U32, ERROR)),
+}
+
+SYS = """
+  (import "symphony:test/sys@0.1.0" (instance $sys
+    (export "thing" (type $thing (sub resource)))
+    (type $code' (enum "not-found" "invalid" "internal"))
+    (export "error-code" (type $code (eq $code')))
+    (type $error' (record (field "code" $code) (field "message" string) (field "hint" string)))
+    (export "error" (type $error (eq $error')))
+    (export "step" (func (param "x" u32) (result u32)))
+    (export "wait" (func (param "x" u32) (result u32)))
+    (export "boom" (func (param "how" u32) (result u32)))
+    (export "make" (func (result (own $thing))))
+    (export "late" (func (result (own $thing))))
+    (export "[method]thing.get" (func (param "self" (borrow $thing)) (result u32)))
+    (export "take" (func (param "it" (own $thing)) (result u32)))
+    (export "sum" (func (param "l" (list (borrow $thing))) (result u32)))
+    (export "say" (func (param "text" string) (result string)))
+    (export "fails" (func (param "x" u32) (result (result u32 (error $error)))))))
+  (alias export $sys "thing" (type $thing))
+"""
+SYS_LOWERED = """
+  (core func $step (canon lower (func $sys "step")))
+  (core func $wait (canon lower (func $sys "wait")))
+  (core func $boom (canon lower (func $sys "boom")))
+  (core func $make (canon lower (func $sys "make")))
+  (core func $late (canon lower (func $sys "late")))
+  (core func $get (canon lower (func $sys "[method]thing.get")))
+  (core func $take (canon lower (func $sys "take")))
+  (core func $sum (canon lower (func $sys "sum") (memory $mem)))
+  (core func $say (canon lower (func $sys "say") (memory $mem) (realloc $realloc)))
+  (core func $fails (canon lower (func $sys "fails") (memory $mem) (realloc $realloc)))
+  (core func $drop (canon resource.drop $thing))
+"""
+SYS_CORE = """
+    (import "host" "step" (func $step (param i32) (result i32)))
+    (import "host" "wait" (func $wait (param i32) (result i32)))
+    (import "host" "boom" (func $boom (param i32) (result i32)))
+    (import "host" "make" (func $make (result i32)))
+    (import "host" "late" (func $late (result i32)))
+    (import "host" "get" (func $get (param i32) (result i32)))
+    (import "host" "take" (func $take (param i32) (result i32)))
+    (import "host" "sum" (func $sum (param i32 i32) (result i32)))
+    (import "host" "say" (func $say (param i32 i32 i32)))
+    (import "host" "fails" (func $fails (param i32 i32)))
+    (import "host" "drop" (func $drop (param i32)))
+"""
+
+
+def sys_guest(body: str, extra: str = "") -> str:
+    """A guest that imports all of `symphony:test/sys`."""
+    return guest(body, SYS, SYS_LOWERED, SYS_CORE, extra)
+
+
+class Thing:
+    """A host object behind a handle; counts its drops."""
+
+    def __init__(self, host: TestHost, value: int) -> None:
+        self.host = host
+        self.value = value
+        self.drops = 0
+        host.things.append(self)
+
+    def drop(self) -> None:
+        self.drops += 1
+        self.host.dropped.append(self.value)
+
+
+class TestHost:
+    """Handlers of `symphony:test/sys` and what they saw."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.waiting: list[Waiter] = []
+        self.things: list[Thing] = []
+        self.dropped: list[int] = []
+        self.calls: list[str] = []
+        self.closed = 0
+        self.answer: Any = lambda text: text
+
+    def release(self) -> int:
+        """Wake everybody who waits."""
+        waiting, self.waiting = self.waiting, []
+        for waiter in waiting:
+            waiter.wake()
+        return len(waiting)
+
+    async def _suspend(self) -> None:
+        waiter = Waiter(())
+        self.waiting.append(waiter)
+        try:
+            await waiter
+        finally:
+            self.closed += 1
+
+    def step(self, caller: Any, x: int) -> int:
+        self.calls.append("step")
+        return (x + 1) & 0xFFFFFFFF
+
+    async def wait(self, caller: Any, x: int) -> int:
+        await self._suspend()
+        return x + 1
+
+    def boom(self, caller: Any, how: int) -> int:
+        if how == 0:
+            raise ValueError("a secret of the host")
+        if how == 1:
+            raise asyncio.CancelledError
+        if how == 2:
+            raise NotFound("no such thing", "look elsewhere")
+        if how == 3:
+            return -1  # does not fit u32
+        if how == 4:
+            return 1 << 40
+        if how == 5:
+            return None  # type: ignore[return-value]
+        raise KeyboardInterrupt
+
+    def make(self, caller: Any) -> Thing:
+        return Thing(self, len(self.things))
+
+    async def late(self, caller: Any) -> Thing:
+        await self._suspend()
+        return Thing(self, len(self.things))
+
+    def get(self, caller: Any, thing: Thing) -> int:
+        self.calls.append("get")
+        return thing.value
+
+    def take(self, caller: Any, thing: Thing) -> int:
+        return thing.value
+
+    def sum(self, caller: Any, things: list[Thing]) -> int:
+        return sum(thing.value for thing in things)
+
+    def say(self, caller: Any, text: str) -> Any:
+        return self.answer(text)
+
+    def fails(self, caller: Any, x: int) -> int:
+        if x == 1:
+            raise NotFound("no such thing", "look elsewhere")
+        if x == 2:
+            raise Busy("a code that this guest's enum lacks")
+        return x
+
+
 def compiled(source: str | bytes, config: SandboxConfig, folder: Path) -> Path:
     """The compiled component of WAT or wasm, in `folder`, made once."""
-    import hashlib
-
     raw = source.encode() if isinstance(source, str) else source
     path = folder / f"{hashlib.sha256(raw).hexdigest()[:16]}-{engine_key(config)}.cwasm"
     if not path.exists():
@@ -143,12 +310,18 @@ class Loop:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.ready: collections.deque[Instance] = collections.deque()
-        self.turns = 0
+        self.spawned: list[Instance] = []
+
+    def close(self) -> None:
+        """End what still runs."""
+        for instance in self.spawned:
+            instance.kill(Cancelled("the test is over"))
 
     def spawn(self, program: LoadedProgram, argument: str = "", caller: Any = None, **limits: int) -> Instance:
         instance = self.sandbox.instantiate(
             program, caller or FakeCaller(), InstanceLimits(**limits), self.ready.append
         )
+        self.spawned.append(instance)
         instance.start(argument)
         self.ready.append(instance)
         return instance
@@ -161,7 +334,6 @@ class Loop:
 
     def step(self) -> None:
         instance = self.ready.popleft()
-        self.turns += 1
         if instance.turn() is Turn.YIELDED:
             self.ready.append(instance)
 
@@ -169,6 +341,12 @@ class Loop:
         instance = self.spawn(program, argument, caller, **limits)
         self.run()
         return instance.outcome
+
+    def finish(self, host: TestHost) -> None:
+        """Run, releasing whoever waits, until nobody does."""
+        self.run()
+        while host.release():
+            self.run()
 
     async def settle(self, *instances: Instance, seconds: float = 20.0) -> None:
         """Until these are done, with an event loop for timers."""

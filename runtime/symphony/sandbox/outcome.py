@@ -55,29 +55,33 @@ Outcome = Returned | Trapped | Failed | Exited
 HOST_FAILURE = b"host call failed"
 """The fixed text of every error that goes through the guest: details never do (another tenant could read them)."""
 
-_FRAME = re.compile(r"^\s*\d+:\s+(?:0x[0-9a-f]+ - )?(.*)$")
+_NUMBERED = re.compile(r"^\s*(?:\d+:\s+)?(?:0x[0-9a-f]+ - )?(.*)$")
+_LIMITS = ("exceeds memory limits", "exceeds table limits", "resource limit exceeded", "count too high")
 
 
 def ended_by(text: str) -> Outcome:
-    """What a wasmtime error text means. The guest's own names may be in it; nothing of the host's is."""
-    lines = text.splitlines()
-    frames = [match[1].strip() for match in map(_FRAME.match, lines) if match and "wasm trap:" not in match[1]]
-    causes = [line.strip() for line in lines if line.strip() and not _FRAME.match(line)]
-    trap = next((line.split("wasm trap:", 1)[1] for line in lines if "wasm trap:" in line), "").strip()
-    if "all fuel consumed" in text:
+    """What a wasmtime error text means.
+
+    It is a chain of causes, below a backtrace with function names of the guest's own choosing: those decide nothing.
+    """
+    head, _, tail = text.rpartition("\n\nCaused by:\n")
+    frames: list[str] = []
+    if "wasm backtrace:" in head:
+        frames = _lines(head.partition("wasm backtrace:")[2])
+        head = ""
+    causes = _lines(head) + _lines(tail)
+    cause = causes[-1].removeprefix("wasm trap: ") if causes else "unknown trap"
+    if cause == "all fuel consumed by WebAssembly":
         return Failed(LimitExceeded("the program used up its CPU limit", "run it with a higher CPU limit"))
-    if "maximum concurrent" in text and "limit of" in text:
-        return Failed(
-            Unavailable("the sandbox has no room for another instance", "try again, or raise sandbox.max_instances")
-        )
-    if HOST_FAILURE.decode() in text:
+    if "maximum concurrent" in cause:
+        return Failed(Unavailable("the sandbox has no room for another instance", "try again later"))
+    if cause == HOST_FAILURE.decode():
         return Failed(InternalError("a host call failed"))
-    if not trap:
-        inner = [
-            m[1] for m in map(_FRAME.match, lines[lines.index("Caused by:") :] if "Caused by:" in lines else []) if m
-        ]
-        trap = inner[-1].strip() if inner else (causes[0] if causes else "unknown trap")
-        frames = [frame for frame in frames if frame not in inner]
-    if any(word in trap for word in ("exceeds memory limits", "resource limit exceeded", "limit exceeded")):
-        return Failed(LimitExceeded(f"the program needs more than its memory, table or instance limits: {trap}"))
-    return Trapped(trap, "\n".join(frames))
+    if any(limit in cause for limit in _LIMITS):
+        return Failed(LimitExceeded(f"the program needs more memory, tables or instances than it may have: {cause}"))
+    return Trapped(": ".join([cause, *causes[:-1]]), "\n".join(frames))
+
+
+def _lines(text: str) -> list[str]:
+    """Non-empty lines without numbers and addresses."""
+    return [match[1].strip() for match in map(_NUMBERED.match, text.splitlines()) if match and match[1].strip()]
