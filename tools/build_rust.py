@@ -214,7 +214,10 @@ def main() -> int:
         if options.install:
             install()
         if options.which:
-            print(toolchain() or HINT)
+            chosen = toolchain()
+            if chosen is None:
+                raise BuildError(HINT)
+            print(f"{chosen.rustc} for {chosen.target}" + (", with std from source" if chosen.build_std else ""))
         elif options.crate is not None:
             print(build(options.crate, options.output))
         elif not options.install:

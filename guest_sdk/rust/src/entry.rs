@@ -29,7 +29,11 @@ where
     serde_json::to_string(&value).map_err(|error| format!("the result is not a JSON value: {error}"))
 }
 
-/// A panic cannot be caught on these targets (it ends in a trap), but its message can be told first.
+/// A panic cannot be caught on these targets (it ends in a trap), so its message goes to the log first, on one line.
 fn log_panics() {
-    panic::set_hook(Box::new(|info| log(Level::Error, info)));
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, |location| format!(" at {location}"));
+        let message = info.payload_as_str().unwrap_or("no message").replace('\n', " ");
+        log(Level::Error, format_args!("panicked{place}: {message}"));
+    }));
 }

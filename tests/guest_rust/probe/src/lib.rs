@@ -1,0 +1,176 @@
+//! What the tests of the Rust SDK run: one case of it each, named by the argument `case`.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use lip::{
+    decode, default, emit, encode, fs, join_all, log, models, now, sleep, timeout, tool, tools, usage, Context, ErrorCode,
+    FinishReason, Level, Model, OpenFlags, Readings, Result, Sampling,
+};
+use serde_json::{json, Value};
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Args {
+    case: String,
+}
+
+#[lip::main]
+async fn probe(args: Args) -> Result<Value> {
+    match args.case.as_str() {
+        "text" => text(),
+        "kv" => kv().await,
+        "names" => names().await,
+        "pred" => pred().await,
+        "stream" => stream().await,
+        "conversation" => conversation().await,
+        "together" => together().await,
+        "timeout" => late().await,
+        "tools" => call_tools().await,
+        "refused" => Context::open("/no/such/file").map(|_| Value::Null),
+        "deferred" => deferred().await,
+        "panic" => panic!("the {} broke", "probe"),
+        "deadlock" => {
+            std::future::pending::<()>().await;
+            Ok(Value::Null)
+        }
+        other => Err(lip::Error::new(ErrorCode::NotFound, format!("no case {other}"), "read the probe")),
+    }
+}
+
+fn text() -> Result<Value> {
+    let model = Model::open(None)?;
+    let special = model.encode("<|im_end|>", true)?;
+    let raw = encode("<|im_end|>")?;
+    log(Level::Warn, format_args!("{} tokens", raw.len()));
+    emit(decode(&encode("héllo")?)?)?;
+    Ok(json!({ "special": special.len(), "raw": raw.len(), "models": models()?[0].name, "stop": model.info.stop_tokens }))
+}
+
+async fn kv() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("abc").feed(100).feed(vec![101]).feed(());
+    let buffered = ctx.len()?;
+    ctx.flush().await?;
+    let mut fork = ctx.fork()?;
+    fork.feed("xyz");
+    fork.truncate(6)?;
+    ctx.truncate(2)?;
+    let outside = ctx.tokens(0, 3).err().map(|error| error.code == ErrorCode::Invalid);
+    Ok(json!([buffered, ctx.tokens(0, 2)?, fork.tokens(0, 6)?, fork.stat().length, outside]))
+}
+
+async fn names() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("kept");
+    ctx.save("/notes/a", false).await?;
+    let again = ctx.save("/notes/a", false).await.err().map(|error| error.code == ErrorCode::Exists);
+    fs::rename("/notes/a", "/notes/b")?;
+    let mut fork = Context::open("/notes/b")?;
+    fork.feed("!").flush().await?;
+    let mut edit = Context::open_on(&Model::open(None)?, "/notes/b", OpenFlags::WRITE)?;
+    edit.feed("?").flush().await?;
+    let listed: Vec<String> = fs::list("/notes")?.into_iter().map(|entry| entry.name).collect();
+    let length = fs::stat("/notes/b")?.length;
+    fs::unlink("/notes/b")?;
+    Ok(json!([again, listed, length, fork.len()?, fs::exists("/notes/b")?]))
+}
+
+async fn pred() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("He");
+    let some = ctx.pred("llo", Readings { top_k: Some(3), entropy: true, ..default() }).await?;
+    let length = ctx.len()?;
+    let best = some.argmax()?;
+    let same = ctx.pred((), Readings { logprobs: vec![best], sample: Some(default()), ..default() }).await?;
+    let every = ctx.pred_every("ab", default()).await?;
+    let unread = some.sampled().err().map(|error| error.to_string());
+    Ok(json!({
+        "length": length,
+        "same": same.sampled()? == best && (same.logprob(best)? - some.logprob(best)?).abs() < 1e-6,
+        "top": some.top_k(3)?.len(),
+        "descending": some.top_k(2)?[0].1 >= some.top_k(2)?[1].1,
+        "entropy": some.entropy()? > 0.0,
+        "every": every.len(),
+        "unread": unread,
+        "after": ctx.len()?,
+    }))
+}
+
+async fn stream() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("Once");
+    let sampling = Sampling { max_tokens: 40, stop_tokens: Some(vec![]), chunk_tokens: 4, chunk_ms: 0, ..default() };
+    let mut stream = ctx.stream(sampling.clone())?;
+    let mut left = Vec::new();
+    while left.len() < 8 {
+        left.extend(stream.next().await?.map_or_else(Vec::new, |chunk| chunk.tokens));
+    }
+    drop(stream);
+    let delivered = ctx.len()? as usize == 4 + left.len();
+    ctx.truncate(4)?;
+    let whole = ctx.generate(Sampling { logprobs: Some(2), ..sampling }).await?;
+    let ended = matches!(whole.finish_reason, FinishReason::Length);
+    Ok(json!([delivered, whole.tokens.starts_with(&left), whole.tokens.len(), ended, whole.logprobs.len(), whole.alternatives.len()]))
+}
+
+/// The same as `conversation.py`, token by token.
+async fn conversation() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.system("Be brief.").user("Who are you?");
+    let short = Sampling { max_tokens: 12, ..default() };
+    ctx.generate(short.clone()).await?;
+    ctx.user("And now?").assistant("Well.").user("Go on.").feed("I ");
+    ctx.generate(short).await?;
+    let mut saved = ctx.fork()?;
+    saved.save("/conversation", true).await?;
+    let mut later = Context::open("/conversation")?;
+    later.user("Still there?").flush().await?;
+    let (length, other) = (ctx.len()?, later.len()?);
+    Ok(json!([ctx.tokens(0, length)?, later.tokens(0, other)?]))
+}
+
+async fn together() -> Result<Value> {
+    let start = now();
+    let order = Cell::new(String::new());
+    let wait = |name: &'static str, milliseconds| {
+        let order = &order;
+        async move {
+            sleep(Duration::from_millis(milliseconds)).await;
+            order.set(order.take() + name);
+            name
+        }
+    };
+    let names = join_all([wait("c", 90), wait("a", 30), wait("b", 60)]).await;
+    let none = join_all(Vec::<std::future::Ready<()>>::new()).await.len();
+    let overlapped = now() - start < Duration::from_millis(180);
+    Ok(json!([names, order.take(), overlapped, none]))
+}
+
+async fn late() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("Once");
+    let endless = Sampling { max_tokens: 4000, stop_tokens: Some(vec![]), ..default() };
+    let late = timeout(Duration::from_millis(20), ctx.generate(endless)).await;
+    let code = late.err().map(|error| error.code == ErrorCode::TimedOut);
+    let done = timeout(Duration::from_secs(60), ctx.pred("x", default())).await?.is_ok();
+    Ok(json!([code, done, usage().forwards > 0]))
+}
+
+async fn call_tools() -> Result<Value> {
+    let names: Vec<String> = tools().into_iter().map(|tool| tool.name).collect();
+    let sums = join_all((1..4).map(|i| tool::<i64>("add", json!({ "a": i, "b": 10 })))).await;
+    let sums: Vec<i64> = sums.into_iter().collect::<Result<_>>()?;
+    let unknown = tool::<Value>("subtract", json!({})).await.err().map(|error| error.code == ErrorCode::NotFound);
+    let failed = tool::<Value>("fail", json!({})).await.err().map(|error| error.to_string());
+    Ok(json!([names, sums, unknown, failed]))
+}
+
+async fn deferred() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed(vec![u32::MAX]).feed("more");
+    let refused = ctx.flush().await.err().map(|error| error.code == ErrorCode::Invalid);
+    ctx.truncate(0)?;
+    ctx.feed("fine").flush().await?;
+    Ok(json!([refused, ctx.len()?]))
+}
