@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,11 +13,9 @@ from click.testing import CliRunner, Result
 sys.path.insert(0, str(Path(__file__).parents[1] / "http"))
 
 from fake_runtime import FakeRuntime
+from live_server import Server
 
 from symphony.cli.main import cli
-from symphony.host import Runtime
-from symphony.http.app import create_app
-from symphony.http.server import bind, serving, url_of
 
 PROGRAM = """from lip import main
 
@@ -66,35 +62,7 @@ def runtimes(monkeypatch: pytest.MonkeyPatch) -> list[FakeRuntime]:
     return made
 
 
-class Server:
-    """A server over a FakeRuntime, on a thread of its own."""
-
-    def __init__(self) -> None:
-        self.runtime = FakeRuntime()
-        self.listener = bind("127.0.0.1", 0)
-        self.url = url_of(self.listener)
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._ready.wait(30)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        with self.listener:
-            async with self.runtime, serving(create_app(cast("Runtime", self.runtime)), self.listener):
-                self._ready.set()
-                await self._stop.wait()
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    made.start()
-    yield made
-    made.stop()
+def server() -> Iterator[Server[FakeRuntime]]:
+    with Server(FakeRuntime()) as made:
+        yield made

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from commands_fixture import Server, Terminal
+from commands_fixture import Terminal
 from fake_runtime import FakeRuntime
+from live_server import Server
 
 from symphony.cli import target
 from symphony.cli import terminal as terminal_module
@@ -174,7 +175,7 @@ def test_cost_card() -> None:
 
 
 # --- on a server
-def test_a_file_runs_on_a_server(terminal: Terminal, server: Server) -> None:
+def test_a_file_runs_on_a_server(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     result = terminal("run", terminal.write("my.py", "echo"), "prompt=é b", "n=2", "--url", server.url)
     assert result.exit_code == 0, result.stderr
     assert result.stdout == 'é b \n{"prompt": "é b", "n": 2}\n'
@@ -182,7 +183,7 @@ def test_a_file_runs_on_a_server(terminal: Terminal, server: Server) -> None:
     assert isinstance(server.runtime.launched[0][0], bytes)
 
 
-def test_long_arguments_travel_in_a_body(terminal: Terminal, server: Server) -> None:
+def test_long_arguments_travel_in_a_body(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     long = "x" * 50_000
     result = terminal("run", terminal.write("my.py", "echo"), f"prompt={long}", "--url", server.url, "--timeout", "9")
     assert result.exit_code == 0, result.stderr
@@ -190,7 +191,7 @@ def test_long_arguments_travel_in_a_body(terminal: Terminal, server: Server) -> 
     assert server.runtime.launched[0][2].wall_seconds == 9
 
 
-def test_an_uploaded_program_runs_by_name(terminal: Terminal, server: Server) -> None:
+def test_an_uploaded_program_runs_by_name(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     assert terminal("programs", "add", terminal.write("my.py", "echo"), "--url", server.url).exit_code == 0
     result = terminal("run", "my", "prompt=3", "n=4", "--url", server.url)
     assert result.exit_code == 0, result.stderr
@@ -200,7 +201,7 @@ def test_an_uploaded_program_runs_by_name(terminal: Terminal, server: Server) ->
     assert "uploaded: my" in missing.stderr
 
 
-def test_failures_of_a_server(terminal: Terminal, server: Server) -> None:
+def test_failures_of_a_server(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     failed = terminal("run", terminal.write("my.py", "fail"), "--url", server.url)
     assert failed.exit_code == 1
     assert "Traceback\n  line 3" in failed.stderr
@@ -223,14 +224,14 @@ def test_no_server(terminal: Terminal, url: str, status: int) -> None:
     assert "http://127.0.0.1:8080" in result.stderr.split("fix:")[1]
 
 
-def test_local_options_do_not_go_with_a_url(terminal: Terminal, server: Server) -> None:
+def test_local_options_do_not_go_with_a_url(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     for option in ("--model", "--device", "--tools"):
         result = terminal("run", terminal.write("my.py", "echo"), option, "x", "--url", server.url)
         assert result.exit_code == 2
         assert f"{option} does not go with --url" in result.stderr
 
 
-def test_interrupting_a_remote_run_cancels_it(terminal: Terminal, server: Server) -> None:
+def test_interrupting_a_remote_run_cancels_it(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     words = [sys.executable, "-m", "symphony.cli.main", "run", terminal.write("my.py", "wait"), "--url", server.url]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -243,7 +244,7 @@ def test_interrupting_a_remote_run_cancels_it(terminal: Terminal, server: Server
         time.sleep(0.01)
 
 
-def test_a_closed_pipe_ends_the_run(terminal: Terminal, server: Server) -> None:
+def test_a_closed_pipe_ends_the_run(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     words = [sys.executable, "-m", "symphony.cli.main", "run", terminal.write("my.py", "flood"), "--url", server.url]
     read, write = os.pipe()
     with subprocess.Popen(words, stdout=write, stderr=subprocess.PIPE, text=True) as child:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from commands_fixture import Server, Terminal
+from commands_fixture import Terminal
+from fake_runtime import FakeRuntime
+from live_server import Server
 
 from symphony.process.process import State
 
 
-def detached(server: Server, behaviour: str) -> int:
+def detached(server: Server[FakeRuntime], behaviour: str) -> int:
     from symphony.cli.remote import Remote
 
     return Remote(server.url).call("POST", "/v1/run", {"detach": "1"}, behaviour.encode())["pid"]
 
 
-def test_programs(terminal: Terminal, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs(terminal: Terminal, server: Server[FakeRuntime], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYMPHONY_URL", server.url)
     added = terminal("programs", "add", terminal.write("my.py", "echo"))
     assert added.exit_code == 0, added.stderr
@@ -35,7 +37,7 @@ def test_programs(terminal: Terminal, server: Server, monkeypatch: pytest.Monkey
     assert missing.exit_code == 2
 
 
-def test_ps_kill_logs(terminal: Terminal, server: Server) -> None:
+def test_ps_kill_logs(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     url = ["--url", server.url]
     waiting, done = detached(server, "wait"), detached(server, "echo")
     rows = [line.split()[:3] for line in terminal("ps", *url).stdout.splitlines()]
@@ -57,7 +59,7 @@ def test_ps_kill_logs(terminal: Terminal, server: Server) -> None:
     assert terminal("kill", "x", *url).exit_code == 2
 
 
-def test_models(terminal: Terminal, server: Server) -> None:
+def test_models(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     assert "tiny" in terminal("models", "ls").stdout
     assert terminal("models", "ls", "--url", server.url).stdout.splitlines()[1].split() == [
         "tiny", "1024", "64", "x", "16", "cpu",

@@ -96,7 +96,7 @@ class FakeRuntime:
         if model != "tiny":
             raise NotFound(f"there is no model {model!r}", "use tiny")
         self.options = options
-        self.ready = True
+        self.models = [TINY]
         self.notes: list[str] = []
         self.launched: list[tuple[str | bytes | Path, dict[str, Any], LaunchOptions]] = []
         self._programs: dict[str, FakeInfo] = {}
@@ -171,7 +171,7 @@ class FakeRuntime:
         del self._programs[info.id], self._contents[info.id]
 
     def model_infos(self) -> list[ModelInfo]:
-        return [TINY]
+        return self.models
 
     def describe(self) -> dict[str, str]:
         return {"home": "/nowhere", "model": "tiny", "device": "cpu", "attention": "torch", "pages": "64 x 16 tokens"}

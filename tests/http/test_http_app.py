@@ -55,7 +55,7 @@ def test_models_and_health() -> None:
         assert [(m["id"], m["object"], m["context_limit"]) for m in models["data"]] == [("tiny", "model", 1024)]
         assert (await client.get("/healthz")).status == 200
         assert (await client.get("/readyz")).status == 200
-        runtime.ready = False
+        runtime.models.clear()
         assert (await client.get("/healthz")).status == 200
         late = await client.get("/readyz")
         assert late.status == 503

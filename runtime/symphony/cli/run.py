@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from symphony.cli.target import Target
     from symphony.host import Runtime
     from symphony.process.process import Process
+    from symphony.program.programs import ProgramInfo
 
+PATIENCE_SECONDS = 2.0
+"""A launch that takes longer is explained."""
 QUERY_BYTES = 4000
 """Arguments up to this size travel in the query of a one-shot run; servers refuse much longer request lines."""
 
@@ -91,7 +94,8 @@ async def run_local(
             async for event in process.events():
                 printer.show(event.kind, event.data)
         finally:
-            await runtime.kill(process)
+            if not process.state.ended:
+                await runtime.kill(process)
         printer.card(process.usage._asdict())
     return printer.status or 0
 
@@ -129,12 +133,22 @@ async def _launch(runtime: Runtime, chosen: Target, words: Words, timeout: float
 
     options = LaunchOptions() if timeout is None else LaunchOptions(wall_seconds=timeout)
     if chosen.path is not None:
-        return await runtime.launch(chosen.path, words.parse(chosen.signature), options)
+        program, signature = chosen.path, chosen.signature
+    else:
+        info = _uploaded_here(runtime, chosen.name)
+        program, signature = info.id, from_annotations(info.parameters)
+    launch = asyncio.ensure_future(runtime.launch(program, words.parse(signature), options))
+    done, _ = await asyncio.wait([launch], timeout=PATIENCE_SECONDS)
+    if not done:
+        click.secho("note: compiling; once for each program, half a minute for the first .py", err=True, dim=True)
+    return await launch
+
+
+def _uploaded_here(runtime: Runtime, name: str) -> ProgramInfo:
     try:
-        info = runtime.program(chosen.name)
+        return runtime.program(name)
     except NotFound:
-        raise target.unknown_name(chosen.name, [info.name for info in runtime.programs()]) from None
-    return await runtime.launch(info.id, words.parse(from_annotations(info.parameters)), options)
+        raise target.unknown_name(name, [info.name for info in runtime.programs()]) from None
 
 
 def _uploaded_there(server: Remote, name: str) -> dict[str, Any]:

@@ -34,6 +34,6 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """GET /readyz: programs can run now, else 503."""
-    if not request.app[RUNTIME].ready:
-        raise Unavailable("the runtime is not ready", "it is starting or stopping; ask again")
+    if not request.app[RUNTIME].model_infos():
+        raise Unavailable("no model is loaded", "it is starting or stopping; ask again")
     return json_response({"status": "ready"})
