@@ -103,9 +103,9 @@ class Host:
         assert chunk is not None
         return chunk
 
-    async def drain(self, session: int, op: int) -> Chunk:
-        """All chunks of a generation as one."""
-        whole = Chunk()
+    async def drain(self, session: int, op: int, tokens: list[int] | None = None) -> Chunk:
+        """All chunks of a generation as one; `tokens` grows as they come."""
+        whole = Chunk([] if tokens is None else tokens)
         while whole.finish is None:
             chunk = await self.chunk(session, op)
             whole.tokens += chunk.tokens

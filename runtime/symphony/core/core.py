@@ -167,13 +167,12 @@ class Core:
 
     async def fork(self, session: int, file: int) -> int:
         """Raises Busy, LimitExceeded."""
+        found = await self._quiet(session, file)
         owner = self._session(session)
-        handle = self._handle(owner, file)
-        await handle.loop.quiet(handle.file)
-        if handle.file.busy:
+        if found.busy:
             raise Busy("an operation is in flight on this file", "wait for it before you fork")
         self._check_open(owner)
-        return self._admit(owner, self._kvfs.fork(handle.file, owner.owner))
+        return self._admit(owner, self._kvfs.fork(found, owner.owner))
 
     async def close_file(self, session: int, file: int) -> None:
         """Close a handle; what was started through it is cancelled. Idempotent."""
@@ -183,30 +182,26 @@ class Core:
 
     async def length(self, session: int, file: int) -> int:
         """Tokens; during an operation: those before it."""
-        return self._handle(self._session(session), file).file.length
+        return (await self._quiet(session, file)).length
 
     async def tokens(self, session: int, file: int, start: int, end: int) -> Tokens:
         """Ids of `[start, end)`. Raises Invalid."""
-        found = self._handle(self._session(session), file).file
+        found = await self._quiet(session, file)
         if not 0 <= start <= end <= found.length:
             raise Invalid(f"the range {start} to {end} is outside the file", f"the file has {found.length} tokens")
         return found.tokens[start:end].tolist()
 
     async def truncate(self, session: int, file: int, length: int) -> None:
         """Keep the first `length` tokens. Raises Invalid, Busy."""
-        handle = self._handle(self._session(session), file)
-        await handle.loop.quiet(handle.file)
-        self._kvfs.truncate(handle.file, length)
+        self._kvfs.truncate(await self._quiet(session, file), length)
 
     async def save(self, session: int, file: int, path: str, overwrite: bool) -> None:
         """Name a snapshot. Raises Exists, Invalid, Busy, LimitExceeded."""
-        owner = self._session(session)
-        handle = self._handle(owner, file)
-        await handle.loop.quiet(handle.file)
-        self._kvfs.save(handle.file, path, owner.owner, overwrite)
+        found = await self._quiet(session, file)
+        self._kvfs.save(found, path, self._session(session).owner, overwrite)
 
     async def stat(self, session: int, file: int) -> Stat:
-        return self._kvfs.stat(self._handle(self._session(session), file).file)
+        return self._kvfs.stat(await self._quiet(session, file))
 
     async def stat_path(self, session: int, path: str) -> Stat:
         """Raises NotFound, Invalid."""
@@ -243,21 +238,20 @@ class Core:
         handle = self._handle(owner, file)
         kv, loop = handle.file, handle.loop
         if loop.dying:
-            await loop.quiet(kv)
-        info = loop.engine.info
-        self._check_start(owner, op, kv, tokens, info)
-        _check_readings(readings, info)
+            await self._quiet(session, file)
+            self._handle(owner, file)  # it may have been closed meanwhile
+        self._check_start(owner, op, kv, tokens, loop.info)
+        _check_readings(readings, loop.info)
         wanted = _entries(outputs, len(tokens), kv.length)
         self._kvfs.begin(kv, tokens)
         self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings))
 
     async def generate(self, session: int, file: int, op: int, tokens: Sequence[int], options: GenerateOptions) -> None:
         """Append `tokens` and go on from there. `op`: a new id; `next` has the chunks. Raises as `pred`."""
+        kv = await self._quiet(session, file)
         owner = self._session(session)
         handle = self._handle(owner, file)
-        kv, loop = handle.file, handle.loop
-        await loop.quiet(kv)
-        info = loop.engine.info
+        loop, info = handle.loop, handle.loop.info
         self._check_start(owner, op, kv, tokens, info)
         _check_options(options, info)
         self._kvfs.begin(kv, tokens)
@@ -301,6 +295,13 @@ class Core:
         if found is None:
             raise Invalid(f"this process has no open file {file}", "it was closed")
         return found
+
+    async def _quiet(self, session: int, file: int) -> File:
+        """The file, once no cancelled operation is on it: as a rule at once."""
+        handle = self._handle(self._session(session), file)
+        if handle.loop.dying:
+            await handle.loop.quiet(handle.file)
+        return handle.file
 
     def _loop(self, model: str | None) -> StepLoop:
         found = self._loops.get(self._default if model is None else model)
@@ -354,7 +355,7 @@ class Core:
 
 
 def _check_ids(tokens: Sequence[int], info: ModelInfo) -> None:
-    low, high = min(tokens), max(tokens)
+    low, high = (min(tokens), max(tokens)) if len(tokens) > 1 else (tokens[0], tokens[0])
     if low < 0 or high >= info.vocab_size:
         wrong = low if low < 0 else high
         raise Invalid(f"token id {wrong} is outside the vocabulary", f"this model's ids are 0 to {info.vocab_size - 1}")

@@ -49,6 +49,7 @@ class StepLoop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
+        self.info = engine.info
         self.arena = arena
         self.dispatch = dispatch
         self.deliver: Deliver = _nobody
@@ -123,7 +124,7 @@ class StepLoop:
         except Exception as e:
             _log.exception("step %d of %s failed", self.steps, self.arena.model)
             return e
-        if all(count == 1 for _, count in plan):
+        if sum([count for _, count in plan]) == len(plan):
             self.dispatch.stepped(len(plan), time.perf_counter() - start)
         return results
 
@@ -155,7 +156,8 @@ class StepLoop:
         start = file.computed
         if start < len(file.tokens):
             self._kvfs.commit(file, start + count)
-            session.usage.prompt_tokens += max(0, min(file.computed, operation.prompt_end) - start)
+            if start < operation.prompt_end:
+                session.usage.prompt_tokens += min(count, operation.prompt_end - start)
         if session.last_step != self.steps:
             session.last_step = self.steps
             session.usage.forwards += 1
@@ -167,17 +169,18 @@ class StepLoop:
 
     def _advance(self, operation: Operation, now: float) -> None:
         """After progress: deliver what is there; leave the active ones if there is nothing more to do."""
-        if isinstance(operation, Generation):
+        if isinstance(operation, Prediction):
+            if operation.complete():
+                file = operation.file
+                self._kvfs.settle(file, len(file.tokens))
+                self._forget(operation)
+                self.dispatch.answered(operation.handle, now)
+                self.deliver(operation.id, list(operation.answers))
+        elif isinstance(operation, Generation):
             if operation.finish is not None or operation.paused:
                 del self.active[operation]
                 self.parked[operation] = None
             self._notify(operation)
-        elif operation.complete:
-            assert isinstance(operation, Prediction)
-            self._kvfs.settle(operation.file, len(operation.file.tokens))
-            self._forget(operation)
-            self.dispatch.answered(operation.handle, now)
-            self.deliver(operation.id, operation.answers)
 
     # ---- pages ---------------------------------------------------------------------------------------------------
     def _admit(self) -> list[Operation]:
@@ -197,33 +200,28 @@ class StepLoop:
 
         A newcomer leaves a page for each older generation, which will want it soon.
         """
-        file, fresh = operation.file, not operation.reserved
-        if fresh and not operation.complete:
-            operation.session.usage.reused_tokens += self._kvfs.reuse(file, operation.reuse_limit())
-            operation.refresh()
-        if operation.complete:
-            self._advance(operation, self.clock())
-            return True
+        file, size, fresh = operation.file, self.arena.page_size, not operation.reserved
+        if fresh:
+            if len(file.tokens) // size > file.computed // size:
+                operation.session.usage.reused_tokens += self._kvfs.reuse(file, operation.reuse_limit())
+                operation.refresh()
+            if operation.complete():
+                self._advance(operation, self.clock())
+                return True
         if file.computed == len(file.tokens):
             operation.reserved = file.computed  # a re-query: reads only, its last page may be shared
             return True
         try:
-            if not self._take(operation, growing if fresh else 0):
-                return False
+            while (copies := self._kvfs.reserve(file, operation.reach(), growing if fresh else 0)) is None:
+                if not self._preempt(operation):
+                    return False
         except NoSpace as e:
             self.fail(operation, e)
             return True
-        operation.reserved = len(file.pages) * self.arena.page_size
-        return True
-
-    def _take(self, operation: Operation, spare: int) -> bool:
-        file = operation.file
-        while (copies := self._kvfs.reserve(file, operation.reach(), spare)) is None:
-            if not self._preempt(operation):
-                return False
         if copies:
             self.copies += copies
             self._copying.append(operation)
+        operation.reserved = len(file.pages) * size
         return True
 
     def _preempt(self, favoured: Operation) -> bool:
@@ -319,11 +317,10 @@ class StepLoop:
                     waiter.set_result(None)
 
     def _forget(self, operation: Operation) -> None:
-        self.active.pop(operation, None)
-        self.parked.pop(operation, None)
+        if self.active.pop(operation, self) is self:
+            self.parked.pop(operation, None)
         operation.session.operations.pop(operation.id, None)
-        if operation.handle.operation is operation:
-            operation.handle.operation = None
+        operation.handle.operation = None
         if isinstance(operation, Generation):
             operation.stop_timer()
 

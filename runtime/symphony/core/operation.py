@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from symphony.core.messages import Chunk, Finish, GenerateOptions, Ranked, Reading
 from symphony.core.session import Handle, Session
 from symphony.core.text import Decoder, TextStream
-from symphony.engine.messages import Readings, Row
+from symphony.engine.messages import Readings, Row, Sampling
 from symphony.errors import InternalError, SymphonyError
 from symphony.param import MAX_UNDELIVERED_TOKENS
 
@@ -35,6 +35,7 @@ class Operation:
         "file",
         "handle",
         "id",
+        "penalised",
         "prompt_end",
         "reserved",
         "running",
@@ -48,7 +49,7 @@ class Operation:
     free_running = False
     """Whether it goes on without its guest."""
 
-    def __init__(self, op: int, session: Session, handle: Handle, now: float) -> None:
+    def __init__(self, op: int, session: Session, handle: Handle, now: float, sampling: Sampling | None) -> None:
         self.id = op
         self.session = session
         self.tenant = session.tenant
@@ -57,6 +58,7 @@ class Operation:
         self.since = now
         self.work = 0
         """Tokens to run next, at least 1; set by `refresh`."""
+        self.penalised = sampling is not None and sampling.needs_history
         self.prompt_end = len(self.file.tokens)
         """Entries before this one were given, not drawn."""
         self.reserved = 0
@@ -66,7 +68,6 @@ class Operation:
         self.waiters: list[asyncio.Future[None]] = []
         """Who waits until this cancelled operation has let go of its file."""
 
-    @property
     def complete(self) -> bool:
         """Nothing is left for the model to do."""
         raise NotImplementedError
@@ -78,7 +79,8 @@ class Operation:
 
     def refresh(self) -> None:
         """Something changed `computed` or the tokens: find the work again."""
-        self.work = len(self.file.tokens) - self.file.computed or 1
+        file = self.file
+        self.work = len(file.tokens) - file.computed or 1
 
     def reuse_limit(self) -> int:
         """Entries that may come from the prefix cache instead of the model."""
@@ -98,25 +100,18 @@ class Operation:
 
     def _row(self, count: int, outputs: Sequence[int], readings: Readings, generated: int) -> Row:
         file = self.file
-        tokens, start = file.tokens, file.computed
+        tokens, start, pages = file.tokens, file.computed, file.pages
         write = start < len(tokens)
         if not write:
             start -= 1
         end = start + count
         given = (tokens[start],) if count == 1 else tokens[start:end].tolist()
-        pages = file.pages
         used = -(-end // file.arena.page_size)
-        sample = readings.sample
-        return Row(
-            given,
-            start,
-            pages if len(pages) == used else pages[:used],
-            outputs,
-            readings,
-            write,
-            tokens[:end].tolist() if outputs and sample is not None and sample.needs_history else (),
-            generated,
-        )
+        if used != len(pages):
+            pages = pages[:used]
+        if not self.penalised or not outputs:
+            return Row(given, start, pages, outputs, readings, write)
+        return Row(given, start, pages, outputs, readings, write, tokens[:end].tolist(), generated)
 
 
 class Prediction(Operation):
@@ -127,13 +122,12 @@ class Prediction(Operation):
     def __init__(
         self, op: int, session: Session, handle: Handle, now: float, wanted: Sequence[int], readings: Readings
     ) -> None:
-        super().__init__(op, session, handle, now)
+        super().__init__(op, session, handle, now, readings.sample)
         self.wanted = wanted
         self.readings = readings
-        self.answers: list[Reading] = []
+        self.answers: Sequence[Reading] = ()
         self.refresh()
 
-    @property
     def complete(self) -> bool:
         return self.file.computed == len(self.file.tokens) and len(self.answers) == len(self.wanted)
 
@@ -151,8 +145,8 @@ class Prediction(Operation):
         return len(self.file.tokens)
 
     def row(self, count: int) -> Row:
-        wanted, done = self.wanted, len(self.answers)
-        length, start = len(self.file.tokens), self.file.computed
+        file, wanted, done = self.file, self.wanted, len(self.answers)
+        length, start = len(file.tokens), file.computed
         if start == length:
             return self._row(1, (0,), self.readings, 0)
         end = start + count
@@ -163,7 +157,7 @@ class Prediction(Operation):
         return self._row(count, outputs, self.readings, 0)
 
     def absorb(self, readings: Sequence[Reading]) -> None:
-        self.answers += readings
+        self.answers = [*self.answers, *readings] if self.answers else readings
         if self.readings.sample is not None:
             self.session.usage.generated_tokens += len(readings)
         self.refresh()
@@ -201,7 +195,7 @@ class Generation(Operation):
         decoder: Decoder,
         context_limit: int,
     ) -> None:
-        super().__init__(op, session, handle, now)
+        super().__init__(op, session, handle, now, options.sampling)
         self.options = options
         self.context_limit = context_limit
         self.readings = Readings(
@@ -223,7 +217,6 @@ class Generation(Operation):
         self._check_length()
         self.refresh()
 
-    @property
     def complete(self) -> bool:
         return self.finish is not None
 

@@ -16,7 +16,6 @@ a page that is shared or published is immutable (writers copy it first), and an 
 from __future__ import annotations
 
 import time
-
 from collections.abc import Callable, Iterable
 
 from symphony.errors import Busy, Exists, Invalid, NoSpace, NotFound
@@ -171,8 +170,9 @@ class Kvfs:
             file.modified = self.clock()
 
     def begin(self, file: File, tokens: Iterable[int]) -> None:
-        """An operation starts: the file is busy and has `tokens` behind its own, for the operation only. Raises Busy."""
-        self._check_idle(file)
+        """An operation starts: the file is busy; `tokens` follow its own, for the operation only. Raises Busy."""
+        if file.busy:
+            self._check_idle(file)
         file.busy = True
         self.idle.pop(file, None)
         file.tokens.extend(tokens)
@@ -182,7 +182,12 @@ class Kvfs:
         file.busy = False
         if length != file.length:
             file.modified = self.clock()
-        self._cut(file, length)
+        size = file.arena.page_size
+        if length == file.computed == len(file.tokens) and len(file.pages) * size < length + size:
+            file.length = length  # the common case: there is nothing to cut off
+            self.idle[file] = None
+        else:
+            self._cut(file, length)
         if not file.opens and not file.names:
             self._end_if_unused(file)
 
@@ -215,14 +220,17 @@ class Kvfs:
         Raises NoSpace if it can never fit.
         """
         arena = file.arena
-        total = arena.pages_for(upto)
+        computed = file.computed
+        total = -(-upto // arena.page_size)
+        partial = computed // arena.page_size if computed % arena.page_size else -1
+        if total <= len(file.pages) and (partial < 0 or arena.is_private(file.pages[partial])):
+            return []
         if total > arena.pool.capacity:
             fits = arena.pool.capacity * arena.page_size
             raise NoSpace(
                 f"{upto} tokens need {total} KV pages, the pool has {arena.pool.capacity}",
                 f"keep the sequence within {fits} tokens, or start the host with a larger pool",
             )
-        partial = file.computed // arena.page_size if file.computed % arena.page_size else -1
         while True:
             copied = partial >= 0 and not arena.is_private(file.pages[partial])
             need = max(0, total - len(file.pages)) + copied
@@ -251,9 +259,9 @@ class Kvfs:
         file.computed = computed
         arena = file.arena
         full = computed // arena.page_size
-        for index in range(file.published, full):
-            arena.cache.publish(self._hash(file, index), file.pages[index])
-        file.published = full
+        while file.published < full:
+            arena.cache.publish(self._hash(file, file.published), file.pages[file.published])
+            file.published += 1
 
     def drop(self, file: File) -> None:
         """Give up the file's K/V; the tokens stay, and whoever needs the K/V computes it again."""

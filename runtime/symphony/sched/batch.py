@@ -54,9 +54,10 @@ class BatchScheduler(Generic[J]):
         self._lift({job.tenant for job in jobs})
         total = sum([job.work for job in jobs])
         if total <= self.limits.tokens and len(jobs) <= self.limits.rows:
-            for job in jobs:
-                self._charge(job.tenant, job.work)
-            return [(job, job.work) for job in jobs]
+            plan = [(job, job.work) for job in jobs]
+            for job, tokens in plan:
+                self._charge(job.tenant, tokens)
+            return plan
         return self._choose(jobs, now)
 
     def _choose(self, jobs: Sequence[J], now: float) -> list[tuple[J, int]]:
@@ -81,8 +82,10 @@ class BatchScheduler(Generic[J]):
     def _fair(self, jobs: Sequence[J], grant: Callable[[J], bool]) -> bool:
         """Grant jobs by tenant counter, then age, until there is no budget (False) or no job."""
         queues: dict[str, list[J]] = {}
-        for job in sorted(jobs, key=attrgetter("since"), reverse=True):
+        for job in sorted(jobs, key=attrgetter("since")):
             queues.setdefault(job.tenant, []).append(job)
+        for queue in queues.values():
+            queue.reverse()  # the oldest is popped first
         heap = [(self._counters[tenant], queue[-1].since, tenant) for tenant, queue in queues.items()]
         heapify(heap)
         while heap:

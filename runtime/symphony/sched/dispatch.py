@@ -116,7 +116,6 @@ class ClosedLoop:
 
     def answered(self, stream: Stream, now: float) -> None:
         stream.answered = now
-        self._thinking.pop(stream, None)
         self._thinking[stream] = None
 
     def returned(self, stream: Stream, now: float) -> None:
@@ -133,9 +132,11 @@ class ClosedLoop:
 
     def wait(self, rows: int, since: float, now: float) -> tuple[float, int]:
         thinking = self._thinking
-        patience = self.patience(rows + len(thinking))
-        while thinking and next(iter(thinking)).answered + patience <= now:
-            del thinking[next(iter(thinking))]
-        missing = sum(1 for stream in thinking if stream.think <= patience)
-        left = since + patience - now
+        if not thinking:
+            return 0.0, 0
+        longest = self.patience(rows + len(thinking))
+        while thinking and (first := next(iter(thinking))).answered + longest <= now:
+            del thinking[first]
+        missing = sum(1 for stream in thinking if stream.think <= longest)
+        left = since + self.patience(rows) - now  # grows as rows come in
         return (left, missing) if missing and left > 0 else (0.0, 0)
