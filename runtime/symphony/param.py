@@ -117,8 +117,8 @@ MAX_FUEL_SLICE = 20_000_000
 """...and at most so much fuel."""
 ANSWERS_PER_TURN = 64
 """Syscalls answered at once in one turn of a guest before others get theirs."""
-MAX_TYPE_NODES = 50_000
-"""Nodes of all import types of one component, written out as trees."""
+MAX_TYPE_NODES = 10_000
+"""Nodes of all import types of one component, written out as trees (a Python component has about 1,000)."""
 MAX_RANDOM_BYTES = 1 << 20
 """Bytes of randomness that one WASI call may ask for."""
 IN_LOOP_TOKENS = 8

@@ -28,12 +28,12 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from symphony import param
-from symphony.errors import Cancelled, InternalError, LimitExceeded, SymphonyError
+from symphony.errors import Cancelled, InternalError, SymphonyError
 from symphony.sandbox import abi
 from symphony.sandbox.abi import MEMORY
 from symphony.sandbox.config import InstanceLimits
 from symphony.sandbox.drive import attach, run_detached
-from symphony.sandbox.layout import HandleTable
+from symphony.sandbox.layout import HandleLimit, HandleTable
 from symphony.sandbox.linker import Binding
 from symphony.sandbox.outcome import Exited, Failed, Outcome, Returned, Turn, ended_by
 from symphony.syscall.pollable import Waiter
@@ -116,7 +116,7 @@ class Instance:
         self.outcome: Outcome | None = None
         self.used_slice = False
         """Whether the last turn ended because the guest computed for a whole fuel slice."""
-        self.handles = HandleTable(limits.handles, _too_many_handles(limits.handles))
+        self.handles = HandleTable(limits.handles)
         self._sandbox = sandbox
         self._program = program
         self._limits = limits
@@ -174,7 +174,23 @@ class Instance:
             return _TURN_DONE
         if state is _RUNNING or state is State.NEW:
             raise InternalError(f"an instance that is {state.name} cannot take a turn")
-        began = _clock()
+        try:
+            return self._run(_clock())
+        except BaseException:
+            if self.state is not _DONE:
+                self._end(Failed(InternalError("the sandbox failed", "the host's log has the details")))
+            raise
+
+    def kill(self, error: SymphonyError) -> None:
+        """End it now, in any state; releases everything. Not from inside its own turn. Later kills do nothing."""
+        if self.state is _RUNNING:
+            raise InternalError("an instance cannot be killed from inside its own turn")
+        if self.state is not _DONE:
+            self._end(Failed(error))
+
+    # --- inside a turn ------------------------------------------------------------------------------------------------
+    def _run(self, began: int) -> Turn:
+        """The turn itself. `began` is the time, in nanoseconds."""
         poll = abi.future_poll_released if self.used_slice else abi.future_poll
         self.used_slice = False
         if self._coroutine is not None:
@@ -224,14 +240,6 @@ class Instance:
         self.state = _YIELDED
         return _TURN_YIELDED
 
-    def kill(self, error: SymphonyError) -> None:
-        """End it now, in any state; releases everything. Not from inside its own turn. Later kills do nothing."""
-        if self.state is _RUNNING:
-            raise InternalError("an instance cannot be killed from inside its own turn")
-        if self.state is not _DONE:
-            self._end(Failed(error))
-
-    # --- inside a turn ------------------------------------------------------------------------------------------------
     def _turn_result(self) -> Turn:
         return _TURN_DONE if self.state is _DONE else _TURN_BLOCKED
 
@@ -276,7 +284,7 @@ class Instance:
         """A handler raised. True: the error went to the guest as its answer. False: the guest has ended."""
         if isinstance(error, asyncio.CancelledError):
             error = Cancelled("what the call waited for was cancelled")
-        if isinstance(error, SymphonyError) and binding.write_error is not None and not isinstance(error, _HandleLimit):
+        if isinstance(error, SymphonyError) and binding.write_error is not None and not isinstance(error, HandleLimit):
             try:
                 binding.write_error(self._results, error, self._context, self.handles)
                 return True
@@ -364,8 +372,9 @@ class Instance:
         sandbox.current = None
         sandbox.release_slot(self._slot)
         self._run_drops()
-        handles = list(self.handles.values())
+        handles = [*self.handles.values(), *self.handles.refused]
         self.handles.clear()
+        self.handles.refused.clear()
         for thing in handles:  # wasmtime runs no destructor on a trap or at the store's end
             drop_object(thing)
 
@@ -379,15 +388,5 @@ def drop_object(thing: Any) -> None:
         result = drop()
         if result.__class__ is CoroutineType:
             run_detached(result)
-    except Exception as error:
+    except BaseException as error:  # the others must be dropped too
         _log.error("dropping a %s failed", type(thing).__name__, exc_info=error)
-
-
-class _HandleLimit(LimitExceeded):
-    """The handle cap was breached: ends the guest, is never an answer."""
-
-
-def _too_many_handles(cap: int) -> Callable[[], SymphonyError]:
-    return lambda: _HandleLimit(
-        f"the process has {cap} handles open, its limit", "drop handles that are no longer needed"
-    )

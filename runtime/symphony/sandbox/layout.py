@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from symphony.errors import SymphonyError
+from symphony.errors import LimitExceeded
 from symphony.sandbox import abi
 from symphony.sandbox.abi import MEMORY
 
@@ -93,20 +93,29 @@ class CodecError(Exception):
     """A value does not fit its WIT type: a fault of the host's handler."""
 
 
+class HandleLimit(LimitExceeded):
+    """The handle cap was breached: ends the guest, is never an answer."""
+
+
 class HandleTable(dict[int, Any]):
-    """The objects behind one instance's handles, by rep. At most `cap` of them: `add` raises `full()` beyond."""
+    """The objects behind one instance's handles, by rep; at most `cap` of them."""
 
-    __slots__ = ("cap", "full", "next")
+    __slots__ = ("cap", "next", "refused")
 
-    def __init__(self, cap: int, full: Callable[[], SymphonyError]) -> None:
+    def __init__(self, cap: int) -> None:
         super().__init__()
         self.cap = cap
-        self.full = full
         self.next = 0
+        self.refused: list[Any] = []
+        """What had no room: to be dropped at the guest's end."""
 
     def add(self, thing: Any) -> int:
+        """A new rep for it. Raises HandleLimit."""
         if len(self) >= self.cap:
-            raise self.full()
+            self.refused.append(thing)
+            raise HandleLimit(
+                f"the process has {self.cap} handles open, its limit", "drop handles that are no longer needed"
+            )
         rep = self.next = (self.next + 1) & 0x7FFFFFFF
         while rep in self:
             rep = self.next = (rep + 1) & 0x7FFFFFFF

@@ -2,7 +2,7 @@
 
 wasmtime does not check the types of host functions that are defined dynamically: a component that declares another type
 for a name we offer would have its bytes read as the wrong thing. So every import is compared, type by type, with the
-reference signatures before it is linked. WASI functions without a reference get a typed fallback that reads nothing.
+reference signatures before it is linked. WASI functions without a reference get a typed fallback, read by their own declaration.
 Linkages are shared by components with equal imports. Knows nothing of running instances.
 """
 
@@ -82,7 +82,8 @@ class Linker:
         self._reference = reference
         self._on_call = on_call
         self._on_drop = on_drop
-        self._type_numbers = {identity: i for i, identity in enumerate(sorted(_resources(reference)), start=1)}
+        known = sorted(_resources(tuple(reference.values())))
+        self._type_numbers = {identity: i for i, identity in enumerate(known, start=1)}
         self._codec = Codec(self._type_numbers)
         self._linkages: weakref.WeakValueDictionary[bytes, Linkage] = weakref.WeakValueDictionary()
         self._numbers = itertools.count(1)
@@ -147,11 +148,13 @@ class Linker:
             binding.answers(result, self._codec)
             return binding
         handler, result = wasi.fallback(key, result)
-        binding = Binding(key, handler, _nothing)
+        types = tuple(t for _, t in parameters)
         try:
+            # A borrow that is not taken would trap the guest at its end; the rest needs no reading.
+            binding = Binding(key, handler, foreign.arguments(types) if _resources(types) else _nothing)
             binding.answers(result, foreign)
         except (CodecError, KeyError) as error:
-            raise InvalidProgram(f"{key} has a result that this host cannot make: {error}") from None
+            raise InvalidProgram(f"{key} has types that this host cannot serve: {error}") from None
         return binding
 
 
@@ -170,8 +173,8 @@ def _ensure(error: int | None) -> None:
         raise InvalidProgram(f"the component's imports cannot be linked: {abi.take_error(error)}")
 
 
-def _resources(reference: Mapping[str, Signature]) -> set[str]:
-    """Identities of all resources in the reference signatures."""
+def _resources(types: Any) -> set[str]:
+    """Identities of all resources in nested types."""
 
     def walk(part: Any) -> Iterator[str]:
         if isinstance(part, tuple):
@@ -181,7 +184,7 @@ def _resources(reference: Mapping[str, Signature]) -> set[str]:
                 for inner in part:
                     yield from walk(inner)
 
-    return set(walk(tuple(reference.values())))
+    return set(walk(types))
 
 
 def _difference(declared: Signature, offered: Signature) -> str:

@@ -103,9 +103,7 @@ class Reflector:
         return None
 
     def _reflect(self, of: Any) -> Type:
-        self._budget -= 1
-        if self._budget < 0:
-            raise InvalidProgram(f"the component's import types are larger than {param.MAX_TYPE_NODES} nodes")
+        self._spend(1)
         kind = type(of).__name__
         if kind.lower() in SCALARS or kind == "String":
             return (kind.lower(),)
@@ -116,11 +114,13 @@ class Reflector:
         if kind == "TupleType":
             return ("tuple", tuple(self._reflect(t) for t in of.elements))
         if kind == "VariantType":
-            return ("variant", tuple((n, self._maybe(t)) for n, t in of.cases))
-        if kind == "EnumType":
-            return ("enum", tuple(of.names))
-        if kind == "FlagsType":
-            return ("flags", tuple(of.names))
+            cases = of.cases
+            self._spend(len(cases))
+            return ("variant", tuple((n, self._maybe(t)) for n, t in cases))
+        if kind in ("EnumType", "FlagsType"):
+            names = tuple(of.names)
+            self._spend(len(names))
+            return (kind[:-4].lower(), names)
         if kind == "OptionType":
             return ("option", self._reflect(of.payload))
         if kind == "ResultType":
@@ -128,6 +128,11 @@ class Reflector:
         if kind in ("OwnType", "BorrowType"):
             return (kind[:-4].lower(), self._identity(of.ty) or "unknown resource")
         raise InvalidProgram(f"the component's imports use the type {kind}, which is not supported")
+
+    def _spend(self, nodes: int) -> None:
+        self._budget -= nodes
+        if self._budget < 0:
+            raise InvalidProgram(f"the component's import types are larger than {param.MAX_TYPE_NODES} nodes")
 
     def _maybe(self, of: Any) -> Type | None:
         return None if of is None else self._reflect(of)

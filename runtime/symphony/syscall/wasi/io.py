@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from symphony.errors import Invalid
+from symphony.errors import ProgramError
 from symphony.syscall.pollable import Pollable, wait_any
 from symphony.syscall.values import Err, Ok
 from symphony.syscall.wasi.registry import Registry
@@ -49,7 +49,7 @@ class InputStream:
 @io.on("wasi:io/poll#poll")
 def poll(caller: Any, pollables: list[Pollable]) -> Any:
     if not pollables:
-        raise Invalid("poll of an empty list", "WASI says that it traps: poll at least one pollable")
+        raise ProgramError("poll of an empty list of pollables", "poll at least one; an empty list never becomes ready")
     ready = [i for i, pollable in enumerate(pollables) if pollable.ready()]
     return ready or wait_any(pollables)
 
