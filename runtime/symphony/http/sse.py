@@ -56,16 +56,16 @@ async def stream(
     keep_alive: float,
     abandoned: Callable[[], Awaitable[None]] | None = None,
 ) -> web.StreamResponse:
-    """Send `events` until they end; a comment every `keep_alive` seconds of silence.
+    """Send `events` until they end; in silence, a comment every `keep_alive` seconds.
 
     `abandoned` is awaited if the client leaves before the end.
     """
     response = web.StreamResponse(headers=HEADERS)
-    feed = _Feed()
+    feed = _Feed(keep_alive)
     reader = asyncio.create_task(feed.fill(request, events))
     try:
         await response.prepare(request)
-        while (batch := await feed.take(keep_alive)) is not None:
+        while (batch := await feed.take()) is not None:
             await response.write(b"".join(map(frame, batch)) or KEEP_ALIVE)
         await response.write_eof()
     except (asyncio.CancelledError, ConnectionError) as leaving:
@@ -74,6 +74,7 @@ async def stream(
         if isinstance(leaving, asyncio.CancelledError):
             raise
     finally:
+        feed.close()
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
     return response
@@ -82,15 +83,20 @@ async def stream(
 class _Feed:
     """What has arrived for one client since its last write, within FEED_EVENTS and FEED_CHARACTERS.
 
-    filling --(events end or fail)--> ended. `fill` runs in its own task, `take` in the client's.
+    filling --(events end or fail)--> ended. `fill` runs in its own task, `take` in the client's. One timer a stream
+    beats every `keep_alive` seconds (a deadline for every wait would cost as much as the event).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep_alive: float) -> None:
         self._batch: list[tuple[str, Any]] = []
         self._characters = 0
         self._ended = False
+        self._due = False
+        """A beat has passed since the last `take`."""
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
+        self._keep_alive = keep_alive
+        self._timer = asyncio.get_running_loop().call_later(keep_alive, self._beat)
 
     async def fill(self, request: web.Request, events: AsyncIterator[Event]) -> None:
         """Read `events` to their end. A failure becomes the last event; nothing is raised but CancelledError."""
@@ -108,20 +114,25 @@ class _Feed:
             self._ended = True
             self._arrived.set()
 
-    async def take(self, patience: float) -> list[tuple[str, Any]] | None:
-        """All that has arrived, waiting for the first; empty after `patience` seconds, None after the last."""
-        if not self._batch and not self._ended:
+    async def take(self) -> list[tuple[str, Any]] | None:
+        """All that has arrived, waiting for the first; empty if a beat comes first, None after the last."""
+        while not (self._batch or self._ended or self._due):
             self._arrived.clear()
-            try:
-                async with asyncio.timeout(patience):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return []
+            await self._arrived.wait()
+        self._due = False
         if not self._batch:
-            return None
+            return None if self._ended else []
         batch, self._batch, self._characters = self._batch, [], 0
         self._room.set()
         return _join_output(batch)
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _beat(self) -> None:
+        self._due = True
+        self._arrived.set()
+        self._timer = asyncio.get_running_loop().call_later(self._keep_alive, self._beat)
 
     def _add(self, kind: str, data: Any) -> None:
         self._batch.append((kind, data))
