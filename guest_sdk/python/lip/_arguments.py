@@ -1,15 +1,14 @@
 """The run's JSON arguments against the parameters of the program's main function.
 
-Only what JSON can hold is checked, and simply: str, int, float, bool, list, dict, None, unions and literals of them, the
-elements of a list and the values of a dict. Other annotations accept everything. Nothing is converted, except a whole
-number where a float is wanted.
+Only what JSON can hold is checked, and simply: str, int, float, bool, list, dict, None, unions and literals of them,
+the elements of a list and the values of a dict. Other annotations accept everything. Nothing is converted, except a
+whole number where a float is wanted.
 """
 
 from __future__ import annotations
 
 import inspect
 import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -18,35 +17,43 @@ class ArgumentError(Exception):
     """The run's arguments do not fit the program; the text says which one and what is accepted."""
 
 
+_REQUIRED: Any = object()
+
+
 class Parameters:
-    """What a main function accepts; made once a function."""
+    """What a main function accepts, read off its code object: `inspect.signature` would cost more than a launch."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.name = function.__name__
-        self.parameters = inspect.signature(function).parameters
-        for parameter in self.parameters.values():
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
-                raise ArgumentError(
-                    f"{self.name}() has the positional parameter {str(parameter)!r}, and a run's arguments have names; "
-                    "make it an ordinary parameter"
-                )
-        try:
-            self.types: dict[str, Any] = typing.get_type_hints(function)
-        except Exception:  # an annotation that cannot be evaluated says nothing
-            self.types = {}
-        self.open = any(p.kind is p.VAR_KEYWORD for p in self.parameters.values())
+        function = inspect.unwrap(function)
+        code = getattr(function, "__code__", None)
+        if code is None:
+            raise ArgumentError(f"@main marks {self.name}, which is not a plain function")
+        count = code.co_argcount + code.co_kwonlyargcount
+        names, flags = code.co_varnames, code.co_flags
+        if code.co_posonlyargcount or flags & inspect.CO_VARARGS:
+            raise ArgumentError(
+                f"{self.name}() has positional parameters, and a run's arguments have names; "
+                "make them ordinary parameters"
+            )
+        defaults: tuple[Any, ...] = function.__defaults__ or ()
+        first = code.co_argcount - len(defaults)
+        self.defaults: dict[str, Any] = dict.fromkeys(names[:count], _REQUIRED)
+        self.defaults |= zip(names[first : code.co_argcount], defaults, strict=True)
+        self.defaults |= function.__kwdefaults__ or {}
+        self.open = bool(flags & inspect.CO_VARKEYWORDS)
+        self.types = {name: _evaluated(a, function) for name, a in _annotations(function).items()}
 
     def check(self, arguments: Any) -> dict[str, Any]:
         """The keyword arguments to call with. Raises `ArgumentError`."""
         if not isinstance(arguments, dict):
             raise ArgumentError(f"the arguments must be a JSON object, not {kind(arguments)}\n  hint: {self.usage()}")
-        named = {n: p for n, p in self.parameters.items() if p.kind is not p.VAR_KEYWORD}
         for name in arguments:
-            if name not in named and not self.open:
+            if name not in self.defaults and not self.open:
                 raise ArgumentError(f"unknown argument {name!r}\n  hint: {self.usage()}")
-        for name, parameter in named.items():
+        for name, default in self.defaults.items():
             if name not in arguments:
-                if parameter.default is parameter.empty:
+                if default is _REQUIRED:
                     raise ArgumentError(f"missing argument {name!r}\n  hint: {self.usage()}")
             elif name in self.types and not accepts(self.types[name], arguments[name]):
                 raise ArgumentError(
@@ -57,17 +64,29 @@ class Parameters:
 
     def usage(self) -> str:
         """The parameters, in the words of the command line."""
-        if not self.parameters:
-            return f"{self.name}() accepts no arguments"
-        return "accepted: " + ", ".join(self._usage(n, p) for n, p in self.parameters.items())
+        shown = [self._usage(name, default) for name, default in self.defaults.items()]
+        shown += ["any other name"] if self.open else []
+        return f"accepted: {', '.join(shown)}" if shown else f"{self.name}() accepts no arguments"
 
-    def _usage(self, name: str, parameter: inspect.Parameter) -> str:
-        if parameter.kind is parameter.VAR_KEYWORD:
-            return "any other name"
+    def _usage(self, name: str, default: Any) -> str:
         shown = f"{name}: {describe(self.types[name])}" if name in self.types else name
-        return (
-            f"{shown} (required)" if parameter.default is parameter.empty else f"{shown} = {_short(parameter.default)}"
-        )
+        return f"{shown} (required)" if default is _REQUIRED else f"{shown} = {_short(default)}"
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    try:
+        return dict(function.__annotations__)
+    except Exception:  # evaluated on demand since Python 3.14; one that cannot be says nothing
+        return {}
+
+
+def _evaluated(annotation: Any, function: Any) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, function.__globals__)
+    except Exception:
+        return Any
 
 
 _NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}

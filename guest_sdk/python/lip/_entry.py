@@ -1,7 +1,8 @@
 """`@main`, and what happens around it in one run: arguments in, result or error text out.
 
-Everything that leaves the user's code becomes an error text, because an exception that reached the host's boundary would
-be a trap. Used by both kinds of program: the interpreter, which executes a source, and a component built from one.
+Everything that leaves the user's code becomes an error text, because an exception that reached the host's boundary
+would be a trap. Used by both kinds of program: the interpreter, which executes a source, and a component built from
+one.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import random
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from . import _host
 from ._arguments import ArgumentError, Parameters
 from ._loop import Loop
 from ._report import report
@@ -23,6 +26,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class Failure(Exception):
     """The run failed; the text is what the user reads."""
+
+
+class Finished(Exception):
+    """The program called `sys.exit()`: an ordinary end without a result."""
 
 
 def main(function: F) -> F:
@@ -55,13 +62,13 @@ def entry_of(scope: dict[str, Any]) -> tuple[Callable[..., Any], Parameters]:
 
 def begin() -> None:
     """Undo what the build froze: randomness anew, standard output buffered until the next suspension."""
-    random.seed()
+    random.seed(int.from_bytes(os.urandom(16)))  # without an argument it would fetch 2.5 KB, byte by byte
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=False, write_through=False)
 
 
 def run(function: Callable[..., Any], parameters: Parameters, arguments: Any, root: str = "") -> str:
-    """Run the main function to its end; its result as JSON. Raises `Failure`."""
+    """Run the main function to its end; its result as JSON. Raises `Failure`, `Finished`."""
     try:
         given = parameters.check(arguments)
     except ArgumentError as error:
@@ -75,12 +82,12 @@ async def _call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 
 
 def guard(action: Callable[[], Any], root: str = "") -> Any:
-    """Do it; whatever it raises is a `Failure` with the traceback. `sys.exit()` is an ordinary end."""
+    """Do it; whatever it raises is a `Failure` with the traceback, or `Finished`."""
     try:
         return action()
     except SystemExit as end:
         if end.code in (None, 0):
-            return None
+            raise Finished from None
         text = f"the program exited with status {end.code}" if isinstance(end.code, int) else str(end.code)
         raise Failure(text) from None
     except BaseException as error:
@@ -89,11 +96,22 @@ def guard(action: Callable[[], Any], root: str = "") -> Any:
         sys.stdout.flush()
 
 
+def answer(action: Callable[[], str]) -> str:
+    """The boundary to the host: the JSON result, or the error text raised as WIT's `err`."""
+    try:
+        return action()
+    except Finished:
+        return "null"
+    except Failure as failure:
+        raise _host.Err(_host.text(str(failure))) from None
+
+
 def encode_result(result: Any) -> str:
     """The result as JSON. Raises `Failure`."""
     try:
         return json.dumps(result, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise Failure(
-            f"the result is not a JSON value: {error}\n  hint: return str, int, float, bool, None, or lists and dicts of them"
+            f"the result is not a JSON value: {error}\n"
+            "  hint: return str, int, float, bool, None, or lists and dicts of them"
         ) from None

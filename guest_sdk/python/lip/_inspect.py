@@ -1,7 +1,7 @@
 """A look at a source without running it: does it compile, and what are the parameters of its main function?
 
-The host asks this at upload, of the interpreter, because only the interpreter knows its own grammar and because a hostile
-source is parsed best inside the sandbox.
+The host asks this at upload, of the interpreter, because only the interpreter knows its own grammar and because a
+hostile source is parsed best inside the sandbox.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The interpreter LIP: one component with Python and `lip` that runs any single-file program.
 
-`run` takes `{"source": text, "filename": name, "args": object}`; without `args` it only looks at the source. The component is built once (`symphony.program`); a program
-needs no build at all. What can be imported is imported here, at build time; later imports find nothing.
+`run` takes `{"source": text, "filename": name, "args": object}`; without `args` it only looks at the source. The
+component is built once (`symphony.program`); a program needs no build at all. What can be imported is imported here, at
+build time; later imports find nothing.
 """
 
 from __future__ import annotations
@@ -14,19 +15,22 @@ import json
 import sys
 import types
 
-from . import _entry, _host, _inspect, _report
+from . import _entry, _inspect, _report
 
 STDLIB = """
-abc argparse array ast asyncio asyncio.taskgroups asyncio.timeouts base64 bisect builtins calendar cmath codecs collections
-collections.abc colorsys concurrent.futures configparser contextlib contextvars copy copyreg csv dataclasses datetime decimal
-difflib dis email email.message email.parser encodings.ascii encodings.idna encodings.latin_1 encodings.utf_8 enum errno fnmatch
-fractions functools gc getopt glob graphlib gzip hashlib heapq hmac html html.entities html.parser http importlib
-importlib.resources importlib.util inspect io ipaddress itertools json json.decoder json.encoder keyword linecache locale logging
-math mimetypes numbers operator os os.path pathlib pickle platform posixpath pprint queue quopri random re reprlib sched secrets
-select selectors shelve shlex shutil signal socket sqlite3 stat statistics string string.templatelib struct subprocess symtable
-sys tarfile tempfile textwrap threading time timeit token tokenize tomllib traceback types typing unicodedata unittest
-unittest.mock urllib.error urllib.parse uuid warnings weakref xml.dom.minidom xml.etree.ElementTree xml.sax zipfile zlib zoneinfo
-""".split()
+abc argparse array ast asyncio asyncio.taskgroups asyncio.timeouts base64 bisect builtins calendar cmath codecs
+collections collections.abc colorsys concurrent.futures configparser contextlib contextvars copy copyreg csv
+dataclasses datetime decimal difflib dis email email.message email.parser encodings.ascii encodings.idna
+encodings.latin_1 encodings.utf_8 enum errno fnmatch fractions functools gc getopt glob graphlib gzip hashlib
+heapq hmac html html.entities html.parser http importlib importlib.resources importlib.util inspect io ipaddress
+itertools json json.decoder json.encoder keyword linecache locale logging math mimetypes numbers operator os
+os.path pathlib pickle platform posixpath pprint queue quopri random re reprlib sched secrets select selectors
+shelve shlex shutil signal socket sqlite3 stat statistics string string.templatelib struct subprocess symtable
+sys tarfile tempfile textwrap threading time timeit token tokenize tomllib traceback types typing unicodedata
+unittest unittest.mock urllib.error urllib.parse uuid warnings weakref xml.dom.minidom xml.etree.ElementTree
+xml.sax zipfile zlib zoneinfo
+""".split()  # noqa: SIM905
+"""What programs may import."""
 
 
 def freeze() -> None:
@@ -53,12 +57,9 @@ class LipWorld:
     def run(self, args: str) -> str:
         request = json.loads(args)
         source, filename = request["source"], request["filename"]
-        try:
-            if "args" not in request:
-                return look(source, filename)
-            return execute(source, filename, request["args"])
-        except _entry.Failure as failure:
-            raise _host.Err(_host.text(str(failure))) from None
+        if "args" not in request:
+            return _entry.answer(lambda: look(source, filename))
+        return _entry.answer(lambda: execute(source, filename, request["args"]))
 
 
 def look(source: str, filename: str) -> str:

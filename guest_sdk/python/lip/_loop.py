@@ -1,7 +1,7 @@
 """asyncio's event loop over the one call that can wait, `wasi:io/poll.poll`.
 
-A turn runs what is ready; when nothing is, it polls everything that somebody waits for. Timers share one host timer, for
-the earliest deadline. Two things make waiting cheap, because a program that chooses every token waits once a token:
+A turn runs what is ready; when nothing is, it polls everything that somebody waits for. Timers share one host timer,
+for the earliest deadline. Two things make waiting cheap, because a program that chooses every token waits once a token:
 
 - an operation that finds nothing else ready polls on the spot (`ready`), without a future and a task switch;
 - what is waited for is a pollable that its owner keeps, not a new one a wait.
@@ -167,7 +167,7 @@ class Loop(asyncio.AbstractEventLoop):
             if not block:
                 return False
             raise Deadlock(
-                "every task of the program waits for another one (a Queue, Event, Lock or Future): nothing can wake them"
+                "every task of the program waits for another one (a Queue, Event, Lock or Future): nothing wakes them"
             )
         if not block:
             pollables.append(_host.clock.subscribe_duration(0))

@@ -23,10 +23,9 @@ def report(error: BaseException, root: str = "") -> str:
     told = traceback.TracebackException.from_exception(error, compact=True)
     for part in _all(told):
         mine = [frame for frame in part.stack if not _internal(frame.filename)]
-        if mine or part is not told:
-            part.stack[:] = mine
-        for frame in part.stack:
+        for frame in mine:
             frame.filename = frame.filename.removeprefix(root)
+        part.stack = traceback.StackSummary.from_list(mine) if mine else None  # None: no header either
     return "".join(told.format()).rstrip()
 
 

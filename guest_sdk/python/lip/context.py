@@ -1,8 +1,8 @@
 """A KV file with the conveniences of a conversation: what most programs work with.
 
-Text and turns only collect in a buffer of tokens; the next awaited call computes them together with its own, in one step.
-An operation that fails leaves the buffer as it was. This module knows the host's `kvfs` and `infer`, and leaves the
-bookkeeping of turns to `_chat`.
+Text and turns only collect in a buffer of tokens; the next awaited call computes them together with its own, in one
+step. An operation that fails leaves the buffer as it was. This module knows the host's `kvfs` and `infer`, and leaves
+the bookkeeping of turns to `_chat`.
 """
 
 from __future__ import annotations
@@ -235,8 +235,9 @@ class Context:
         """Append `tokens` and run the model over them: the distribution of the token that follows, a `Dist`.
 
         Without tokens: over what is buffered, or once more about the last token. With `every`: a list, one `Dist` after
-        each of `tokens`. What is drawn is not appended. Name what will be asked: `top_k=` (at most 1,024), `sample=True`
-        or a dict of sampling arguments, `logprobs=[ids]`, `entropy=True`. Nothing named: the most probable token.
+        each of `tokens`. What is drawn is not appended. Name what will be asked: `top_k=` (at most 1,024),
+        `sample=True` or a dict of sampling arguments, `logprobs=[ids]`, `entropy=True`. Nothing named: the most
+        probable token.
         """
         chat = self._chat
         if chat.marks and (chat.unfed or chat.reply is None):

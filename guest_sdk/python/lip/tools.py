@@ -43,7 +43,8 @@ def tools() -> list[Tool]:
 async def tool(name: str, /, **arguments: Any) -> Any:
     """Call a tool and wait for its result, a JSON value.
 
-    Raises `NotFound` (the message lists the tools), `Invalid` (the arguments do not fit), `Unavailable` (the tool failed).
+    Raises `NotFound` (the message lists the tools), `Invalid` (the arguments do not fit), `Unavailable` (the tool
+    failed).
     """
     try:
         text = json.dumps(arguments, allow_nan=False)

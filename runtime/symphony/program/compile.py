@@ -1,8 +1,8 @@
 """Components to machine code: in a process of their own, under limits, cached.
 
 Compiling is the one thing that a program can make expensive before it runs a single instruction, so it happens in
-`compile_worker` under rlimits, one at a time for a tenant. The cache is private and keyed by the program's content and the
-engine's key; what is in it is native code that `Sandbox.load` trusts, so nothing else may write there.
+`compile_worker` under rlimits, one at a time for a tenant. The cache is private and keyed by the program's content and
+the engine's key; what is in it is native code that `Sandbox.load` trusts, so nothing else may write there.
 """
 
 from __future__ import annotations
@@ -48,29 +48,26 @@ class Compiler:
         self._limits = limits
         self._tenants: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def cached(self, id: str) -> Path | None:
-        """The compiled program, if it is there."""
-        path = self._folder / f"{id}.cwasm"
-        return path if path.is_file() else None
-
     async def compiled(self, id: str, wasm: Path | bytes, tenant: str = "local") -> Path:
         """The compiled form of a component whose content has the hash `id`; seconds the first time.
 
         Raises `InvalidProgram` (it does not compile), `LimitExceeded` (it takes too much to compile).
         """
+        target = self._folder / f"{id}.cwasm"
         async with self._tenants[tenant]:
-            target = self._folder / f"{id}.cwasm"
-            if not target.is_file():
+            if not await asyncio.to_thread(target.is_file):
                 with tempfile.TemporaryDirectory(prefix="compile-", dir=self._folder) as aside:
-                    source = Path(aside) / "in.wasm"
-                    if isinstance(wasm, bytes):
-                        source.write_bytes(wasm)
-                    else:
-                        source = wasm
-                    made = Path(aside) / "out.cwasm"
-                    await self._work(source, made)
-                    replace(made, target)
-            return target
+                    await self._compile(wasm, Path(aside), target)
+        return target
+
+    async def _compile(self, wasm: Path | bytes, aside: Path, target: Path) -> None:
+        source, made = aside / "in.wasm", aside / "out.cwasm"
+        if isinstance(wasm, bytes):
+            await asyncio.to_thread(source.write_bytes, wasm)
+        else:
+            source = wasm
+        await self._work(source, made)
+        await asyncio.to_thread(replace, made, target)
 
     def forget(self, id: str) -> None:
         """Drop a program from the cache."""

@@ -1,7 +1,7 @@
 """The process that compiles one component: `python -m symphony.program.compile_worker`, its order on stdin as JSON.
 
-It limits itself before it touches the component, writes machine code, and ends. Exit status `INVALID`: the component is at
-fault, and standard output says why. Whatever else ends it (a signal, an abort) is judged by `compile`.
+It limits itself before it touches the component, writes machine code, and ends. Exit status `INVALID`: the component is
+at fault, and standard output says why. Whatever else ends it (a signal, an abort) is judged by `compile`.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """The interpreter LIP: the one component that runs every `.py` program, built once for an SDK and a `wit/`.
 
-Its sources are the SDK's (`lip/_interpreter.py`); this module builds it where it is missing and tells where it is. The file
-name carries a hash of everything that went into it, so a changed SDK gets another file and an old one is never wrong.
+Its sources are the SDK's (`lip/_interpreter.py`); this module builds it where it is missing and tells where it is. The
+file name carries a hash of everything that went into it, so a changed SDK gets another file and an old one is never
+wrong.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 
@@ -32,7 +32,8 @@ def key(kit: Kit) -> str:
 def ensure(cache: Path) -> Path:
     """The interpreter's `.wasm` below `cache`, built first if it is not there (blocks for about 20 seconds, once).
 
-    Two processes may call it at the same time: one builds, the other waits. Raises `Unavailable` without componentize-py.
+    Two processes may call it at the same time: one builds, the other waits. Raises `Unavailable` without
+    componentize-py.
     """
     kit = find_kit()
     folder = cache / "interpreter"
@@ -57,5 +58,5 @@ def _build(kit: Kit, target: Path) -> None:
             componentize(kit, MODULE, [app], out)
         except BuildFailed as error:
             raise InternalError(f"the Python interpreter component could not be built: {error.message}") from None
-        os.chmod(out, 0o600)
+        out.chmod(0o600)
         replace(out, target)

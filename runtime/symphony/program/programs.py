@@ -3,8 +3,8 @@
     upload   bytes -> checked (and compiled, if it is a component) -> store
     load     a path, source text, bytes, a name or an id -> LoadedProgram, and how its `run` takes the arguments
 
-A component runs as it is; a Python source runs on the interpreter component, which is built and compiled when the first one
-is met.
+A component runs as it is; a Python source runs on the interpreter component, which is built and compiled when the first
+one is met.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from symphony.sandbox import LoadedProgram, Sandbox
 
 from . import interpreter, source
 from .check import kind_of, text_of
-from .compile import Compiler, CompileLimits
+from .compile import CompileLimits, Compiler
 from .store import ProgramInfo, Store, check_name, check_size, is_name
 
 __all__ = ["Launchable", "ProgramInfo", "Programs"]
+
+
+_OWN_LIMITS = CompileLimits(cpu_seconds=600, wall_seconds=600.0)
+"""For our own component: a slow machine is no reason to refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,9 @@ class Programs:
         self._compiler.forget(info.id)
 
     async def load(self, given: str | Path | bytes, *, tenant: str = "local") -> Launchable:
-        """A program ready to run: stored (by name or id), a path, source text, or bytes. Raises as `upload`, `NotFound`.
+        """A program ready to run: stored (by name or id), a path, source text, or bytes. Raises as `upload`.
 
-        A stored or loaded program costs well under a millisecond; a new component is compiled first.
+        One that is known costs well under a millisecond; a new component is compiled first.
         """
         found = self._stored(given) if isinstance(given, str) and not _is_source(given) else None
         found = found or _read(given)
@@ -111,7 +115,8 @@ class Programs:
         async with self._building:
             if self._interpreter is None:
                 wasm = await asyncio.to_thread(interpreter.ensure, self._cache)
-                cwasm = await self._compiler.compiled(f"interpreter-{wasm.stem}", wasm, tenant="")
+                ours = Compiler(self._cache, self._sandbox.config, _OWN_LIMITS)
+                cwasm = await ours.compiled(f"interpreter-{wasm.stem}", wasm)
                 self._interpreter = self._sandbox.load(cwasm)
             return self._interpreter
 

@@ -1,4 +1,4 @@
-"""Python sources, looked at by the interpreter itself: inside the sandbox, with its own grammar, without running them."""
+"""Python sources, looked at by the interpreter itself: in the sandbox, with its own grammar, without running them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symphony.syscall.values import Ok
 
 @dataclass(slots=True)
 class _Nobody:
-    """Who calls while a source is looked at: a caller without rights. The interpreter needs only its clock and random."""
+    """Who calls while a source is looked at: a caller without rights. The interpreter needs only clock and random."""
 
     pid: int = 0
     tenant: str = ""

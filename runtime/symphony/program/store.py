@@ -4,8 +4,8 @@
     programs/objects/<id>.json         what is known of it; written last: an object exists when this file does
     programs/names/<name>              the id that the name means
 
-Every file is written aside and renamed into place, so that a crash leaves the old state or the new one. It knows nothing of
-Wasm or Python, and one host owns it at a time (`host` holds the lock).
+Every file is written aside and renamed into place, so that a crash leaves the old state or the new one. It knows
+nothing of Wasm or Python, and one host owns it at a time (`host` holds the lock).
 """
 
 from __future__ import annotations
