@@ -118,14 +118,14 @@ class StepLoop:
 
     async def _forward(self, plan: Plan) -> Sequence[RowResult] | Exception:
         batch = Batch([operation.row(count) for operation, count in plan], self.copies)
-        start = time.perf_counter()
+        start = self.clock()
         try:
             results = await self.engine.step(batch)
         except Exception as e:
             _log.exception("step %d of %s failed", self.steps, self.arena.model)
             return e
         if sum([count for _, count in plan]) == len(plan):
-            self.dispatch.stepped(len(plan), time.perf_counter() - start)
+            self.dispatch.stepped(len(plan), self.clock() - start)
         return results
 
     def _resume(self, plan: Plan, results: Sequence[RowResult] | Exception) -> None:
