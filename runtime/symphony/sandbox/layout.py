@@ -88,6 +88,10 @@ ZERO = ctypes.addressof(_zero)
 _out = ctypes.c_void_p()
 _OUT = ctypes.addressof(_out)
 
+# C functions as plain names: handles cross several times a token.
+_new, _delete, _rep = abi.host_resource_new, abi.host_resource_delete, abi.host_resource_rep
+_to_any, _to_host = abi.host_resource_to_any, abi.any_resource_to_host
+
 
 class CodecError(Exception):
     """A value does not fit its WIT type: a fault of the host's handler."""
@@ -126,20 +130,20 @@ class HandleTable(dict[int, Any]):
 # --- handles ----------------------------------------------------------------------------------------------------------
 def take_rep(context: int, resource: int) -> int:
     """The rep of a handle value. An `own` is moved out: call once."""
-    error = abi.any_resource_to_host(context, resource, _OUT)
+    error = _to_host(context, resource, _OUT)
     if error:
         raise CodecError(abi.take_error(error))
     host = _out.value
-    rep: int = abi.host_resource_rep(host)
-    abi.host_resource_delete(host)
+    rep: int = _rep(host)
+    _delete(host)
     return rep
 
 
 def make_own(context: int, rep: int, type_number: int) -> int:
     """A new `own` handle value for the guest; the address of the resource."""
-    host = abi.host_resource_new(True, rep, type_number)
-    error = abi.host_resource_to_any(context, host, _OUT)
-    abi.host_resource_delete(host)
+    host = _new(True, rep, type_number)
+    error = _to_any(context, host, _OUT)
+    _delete(host)
     if error:
         raise CodecError(abi.take_error(error))
     return _out.value or 0
@@ -218,19 +222,22 @@ def record_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
 
 
 class RecordTemplate:
-    """A record with its field names filled in and `false` as every value, to be copied."""
+    """A record with its field names filled in, to be copied. Fields start as none if they are options, else `false`."""
 
     __slots__ = ("_vector", "address")
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, fields: tuple[tuple[str, bool], ...]) -> None:
+        """`fields`: (name, whether it is an option)."""
         self._vector = (ctypes.c_uint64 * 2)()
         self.address = ctypes.addressof(self._vector)
-        abi.record_new(self.address, len(names))
+        abi.record_new(self.address, len(fields))
         entry = self._vector[1]
-        for name in names:
+        for name, is_option in fields:
             raw = name.encode()
             abi.byte_vec_new(entry, len(raw), raw)
             MEMORY[entry + ENTRY_VALUE : entry + ENTRY_BYTES] = bytes(VALUE_BYTES)
+            if is_option:
+                MEMORY[entry + ENTRY_VALUE] = KINDS["option"]
             entry += ENTRY_BYTES
 
 

@@ -2,7 +2,8 @@
 
 wasmtime does not check the types of host functions that are defined dynamically: a component that declares another type
 for a name we offer would have its bytes read as the wrong thing. So every import is compared, type by type, with the
-reference signatures before it is linked. WASI functions without a reference get a typed fallback, read by their own declaration.
+reference signatures before it is linked. WASI functions without a reference get a typed fallback, read by their own
+declaration.
 Linkages are shared by components with equal imports. Knows nothing of running instances.
 """
 

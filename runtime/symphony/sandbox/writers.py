@@ -31,7 +31,7 @@ class WriteEmitter:
         self._source = source
         self._type_numbers = type_numbers
         self._memo: dict[Type, Any] = {}
-        self._templates: dict[tuple[str, ...], RecordTemplate] = {}
+        self._templates: dict[tuple[tuple[str, bool], ...], RecordTemplate] = {}
 
     def writer(self, of: Type) -> Any:
         if of not in self._memo:
@@ -102,21 +102,28 @@ class WriteEmitter:
         ]
 
     def _record(self, lines: Lines, of: Type, slot: str, value: str) -> None:
-        names = tuple(name for name, _ in of[1])
+        template = self._template(tuple((name, t[0] == "option") for name, t in of[1]))
         data, item = self._source.fresh(), self._source.fresh()
         if is_error_record(of):
             value = f"error_record({value}, {self._source.constant(_names(of[1][0][1][1]))})"
-        lines += [f"{item} = {value}", f"RC({slot}+8, {self._template(names)})", f"{data} = Q(M, {slot}+16)[0]"]
-        fields = record_class(names)._fields  # type: ignore[attr-defined]
+        lines += [f"{item} = {value}", f"RC({slot}+8, {template})", f"{data} = Q(M, {slot}+16)[0]"]
+        fields = record_class(tuple(name for name, _ in of[1]))._fields  # type: ignore[attr-defined]
         for i, (field, (_, t)) in enumerate(zip(fields, of[1], strict=True)):
-            # A guest's record may have trailing options that this host does not know yet: none (semantics 23).
-            get = f"getattr({item}, {field!r}, None)" if t[0] == "option" else f"{item}.{field}"
-            self.put(lines, t, f"({data}+{ENTRY_BYTES * i + ENTRY_VALUE})", get)
+            place = f"({data}+{ENTRY_BYTES * i + ENTRY_VALUE})"
+            if t[0] != "option":
+                self.put(lines, t, place, f"{item}.{field}")
+                continue
+            # The template says none already. A guest's record may have trailing options that this host does not know
+            # yet: they are none too (semantics 23).
+            option = self._source.fresh()
+            payload = f"{option}.value" if t[1][0] == "option" else option
+            lines += [f"{option} = getattr({item}, {field!r}, None)", f"if {option} is not None:"]
+            lines += self._boxed(t[1], f"{place}+8", payload)
 
-    def _template(self, names: tuple[str, ...]) -> int:
-        if names not in self._templates:
-            self._templates[names] = RecordTemplate(names)
-        return self._templates[names].address
+    def _template(self, fields: tuple[tuple[str, bool], ...]) -> int:
+        if fields not in self._templates:
+            self._templates[fields] = RecordTemplate(fields)
+        return self._templates[fields].address
 
     def _tuple(self, lines: Lines, of: Type, slot: str, value: str) -> None:
         items, data = [self._source.fresh() for _ in of[1]], self._source.fresh()
