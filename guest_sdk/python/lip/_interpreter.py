@@ -24,10 +24,10 @@ dataclasses datetime decimal difflib dis email email.message email.parser encodi
 encodings.latin_1 encodings.utf_8 enum errno fnmatch fractions functools gc getopt glob graphlib gzip hashlib
 heapq hmac html html.entities html.parser http importlib importlib.resources importlib.util inspect io ipaddress
 itertools json json.decoder json.encoder keyword linecache locale logging math mimetypes numbers operator os
-os.path pathlib pickle platform posixpath pprint queue quopri random re reprlib sched secrets select selectors
+os.path pathlib pickle plistlib platform posixpath pprint queue quopri random re reprlib sched secrets select selectors
 shelve shlex shutil signal socket sqlite3 stat statistics string string.templatelib struct subprocess symtable
 sys tarfile tempfile textwrap threading time timeit token tokenize tomllib traceback types typing unicodedata
-unittest unittest.mock urllib.error urllib.parse uuid warnings weakref xml.dom.minidom xml.etree.ElementTree
+unittest unittest.mock urllib.error urllib.parse uuid warnings wave weakref xml.dom.minidom xml.etree.ElementTree
 xml.sax zipfile zlib zoneinfo
 """.split()  # noqa: SIM905
 """What programs may import."""

@@ -20,7 +20,7 @@ def remember(filename: str, source: str) -> None:
 def report(error: BaseException, root: str = "") -> str:
     """The error's traceback, most recent call last; `root` is a folder that is cut off from file names."""
     _advise(error)
-    told = traceback.TracebackException.from_exception(error, compact=True)
+    told = traceback.TracebackException.from_exception(error, compact=True, lookup_lines=False)
     for part in _all(told):
         mine = [frame for frame in part.stack if not _internal(frame.filename)]
         for frame in mine:
