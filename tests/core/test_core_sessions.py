@@ -9,7 +9,8 @@ from core_harness import Gate, Host, run, settle
 
 from symphony.core.core import Core
 from symphony.engine.fake import FakeEngine
-from symphony.errors import Exists, Invalid, NotFound
+from symphony.engine.messages import Batch, RowResult
+from symphony.errors import Exists, InternalError, Invalid, NotFound
 
 PROMPT = list(range(40))
 
@@ -269,3 +270,32 @@ async def test_other_coroutines_run_while_a_generation_runs() -> None:
             await asyncio.sleep(0)
             turns += 1
         assert turns >= 200
+
+
+@run
+async def test_a_fork_taken_during_a_step_does_not_share_the_page_that_is_being_made() -> None:
+    gate = Gate()
+
+    class Lost(FakeEngine):
+        async def step(self, batch: Batch) -> list[RowResult]:
+            if gate.open.is_set():
+                return await super().step(batch)
+            await gate.sleep(0)
+            raise RuntimeError("the device fell off")
+
+    async with Host(Lost()) as h:
+        s = h.core.open_session("t")
+        gate.open.set()
+        f = await h.core.open(s, None, "/f", write=True, create=True)
+        await h.pred(s, f, PROMPT)
+        await h.core.fork(s, f)
+        gate.open.clear()
+        op = await h.start_pred(s, f, [7])  # copies the shared page; the copy is never made
+        await gate.entered.wait()
+        during = await h.core.open(s, None, "/f")
+        gate.open.set()
+        assert isinstance(await h.arrival(op), InternalError)
+        for file in (during, f):
+            [reading] = await h.pred(s, file, [9])
+            assert reading.sampled == h.engine.greedy([*PROMPT, 9])
+        await h.core.unlink(s, "/f")

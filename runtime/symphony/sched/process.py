@@ -12,7 +12,7 @@ Pure code: no clock, no event loop. What a process is, only the caller knows; he
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 
 
 class _Tenant:
@@ -92,14 +92,13 @@ class ProcessScheduler:
         """Whose turn it is; None if nobody is ready. The process must become `ready` again to get another turn."""
         queue = self._queue
         while queue:
-            time, order, tenant = heappop(queue)
+            time, order, tenant = queue[0]
             if time < tenant.time:
-                heappush(queue, (tenant.time, order, tenant))
+                heapreplace(queue, (tenant.time, order, tenant))
                 continue
             process = self._pop(tenant)
-            if tenant.queue:
-                heappush(queue, (tenant.time, order, tenant))
-            else:
+            if not tenant.queue:
+                heappop(queue)
                 tenant.queued = False
             if process is not None:
                 self._clock = tenant.time
@@ -119,11 +118,12 @@ class ProcessScheduler:
     def _pop(tenant: _Tenant) -> _Process | None:
         queue = tenant.queue
         while queue:
-            time, order, process = heappop(queue)
-            if not process.live:
+            time, order, process = queue[0]
+            if time < process.time and process.live:
+                heapreplace(queue, (process.time, order, process))
                 continue
-            if time < process.time:
-                heappush(queue, (process.time, order, process))
+            heappop(queue)
+            if not process.live:
                 continue
             process.queued = False
             tenant.clock = process.time
