@@ -1,7 +1,8 @@
 """`symphony bench engine`: tokens per second through the whole host, on a real model.
 
-With `--in-loop`, LIPs that choose every token themselves (argmax of a prediction) run beside LIPs that call `generate`;
-both produce the same tokens, and the report gives the ratio. CPU figures are tokens per CPU-second of the whole process.
+With `--in-loop`, LIPs that choose every token themselves (argmax of a prediction) run beside LIPs that call
+`generate`; both produce the same tokens, and the report gives the ratio. CPU figures are tokens per CPU-second of the
+whole process.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ async def bench_engine(
     times: dict[str, list[Round]] = {kind: [] for kind in kinds}
     config = Config(sandbox=SandboxConfig(max_instances=work.rows + 8))
     async with Runtime([engine], home=home, config=config) as rt:
-        for kind, program in kinds.items():
+        for program in kinds.values():
             await run_round(rt, program, work, 0)  # warms up
         for seed in range(1, rounds + 1):
             for kind, program in kinds.items():

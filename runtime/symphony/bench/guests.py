@@ -1,4 +1,4 @@
-"""Where the compiled guests of the benchmarks lie; their sources are beside them (`bench/guests/*.wat`)."""
+"""Where the compiled guest of the benchmarks lies; its source is beside it (`bench/guests/bench_guest`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def directory() -> Path:
     """In a checkout `bench/guests`, in an installed wheel the packaged copy."""
     here = Path(__file__).resolve()
     for candidate in (here.parents[3] / "bench" / "guests", here.parents[1] / "_data" / "guests"):
-        if (candidate / "tokens.wasm").is_file():
+        if (candidate / "guest.wasm").is_file():
             return candidate
-    raise NotFound("the benchmark guests are missing", "reinstall symphony-lip, or run from a checkout")
+    raise NotFound("the benchmark guest is missing", "reinstall symphony-lip, or run from a checkout")

@@ -73,7 +73,7 @@ def engine(
 
     loaded = LocalEngine.load(model, device=device, attention=attention, threads=threads)
     report = Report(f"engine, {loaded.info.name}", {**_conditions(str(os.cpu_count())), **loaded.describe()})
-    guest = (_guests() / "choose.wasm").read_bytes()
+    guest = (_guests() / "guest.wasm").read_bytes()
     work = Workload(rows, prompt_tokens, new_tokens)
     with tempfile.TemporaryDirectory() as home:
         asyncio.run(bench_engine(report, loaded, Path(home), guest, work, in_loop=in_loop, rounds=rounds))
