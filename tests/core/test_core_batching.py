@@ -10,6 +10,7 @@ from core_harness import Host, run
 from symphony.core.core import CoreConfig
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import Batch, RowResult
+from symphony.errors import InternalError
 from symphony.sched.batch import BatchLimits
 from symphony.sched.dispatch import ClosedLoop, Dispatch, Eager
 
@@ -119,3 +120,25 @@ async def test_a_greedy_tenant_does_not_crowd_out_another() -> None:
         assert seen["steps"] <= 2 * 40 + 10, "ready rows of the small tenant are in nearly every step"  # type: ignore[index]
         for op in ops:
             await h.drain(large, op)
+
+
+@run
+async def test_a_bug_in_a_policy_ends_the_operations_of_the_moment_not_the_host() -> None:
+    class Broken(Eager):
+        broken = True
+
+        def wait(self, rows: int, since: float, now: float) -> tuple[float, int]:
+            if self.broken:
+                raise ZeroDivisionError("a bug")
+            return 0.0, 0
+
+    policy = Broken()
+    async with Host(None, CoreConfig(dispatch=lambda: policy)) as h:
+        s = h.core.open_session("t")
+        f, g = await h.core.create(s, None), await h.core.create(s, None)
+        ops = [await h.start_pred(s, file, [1, 2]) for file in (f, g)]
+        assert all(isinstance(a, InternalError) for a in [await h.arrival(op) for op in ops])
+        policy.broken = False
+        h.core.check_integrity()
+        [reading] = await h.pred(s, f, [1])
+        assert reading.sampled == h.engine.greedy([1])

@@ -77,16 +77,20 @@ class StepLoop:
 
     # ---- the loop ------------------------------------------------------------------------------------------------
     async def run(self) -> None:
-        """Until `close`."""
-        while await self._collect():
-            plan = self._schedule()
-            if plan:
-                results = await self._forward(plan)
-                self._resume(plan, results)
+        """Until `close`. A bug of the host in a step ends the operations of the moment, not the loop."""
+        while not self._closed:
+            try:
+                await self._collect()
+                plan = self._schedule()
+                if plan:
+                    results = await self._forward(plan)
+                    self._resume(plan, results)
+            except Exception as e:
+                self._give_up(e)
             await asyncio.sleep(0)  # guests go on, also where the engine did not suspend
 
-    async def _collect(self) -> bool:
-        """Wait until a step should start; False: closed."""
+    async def _collect(self) -> None:
+        """Wait until a step should start, or until closed."""
         while not self._closed:
             if not self.active:
                 self._urgent = False
@@ -94,13 +98,12 @@ class StepLoop:
                 await self._sleep(None)
                 continue
             if self._urgent:
-                return True
+                return
             seconds, more = self.dispatch.wait(len(self.active), self._since, self.clock())
             if not more:
-                return True
+                return
             self._wake_at = len(self.active) + more
             await self._sleep(seconds)
-        return False
 
     def _schedule(self) -> Plan:
         ready = self._admit()
@@ -181,6 +184,16 @@ class StepLoop:
                 del self.active[operation]
                 self.parked[operation] = None
             self._notify(operation)
+
+    def _give_up(self, error: Exception) -> None:
+        _log.error("the step loop of %s failed", self.arena.model, exc_info=error)
+        self._kvfs.retire(self.arena, self.copies)
+        self.copies = []
+        self._copying.clear()
+        for operation in list(self.active):
+            operation.running = False
+            self._kvfs.drop(operation.file)
+            self.fail(operation, InternalError(f"the host failed: {error!r}", "its log has the details"))
 
     # ---- pages ---------------------------------------------------------------------------------------------------
     def _admit(self) -> list[Operation]:
