@@ -74,6 +74,22 @@ def test_features_that_guests_do_not_need_are_denied(name: str, core: str) -> No
         compile_component(bytes(wasmtime.wat2wasm(lip(core))), SMALL)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(type $s (stream u8)) (core func (canon stream.new $s))",
+        "(type $f (future u8)) (core func (canon future.new $f))",
+        "(core func (canon task.cancel))",
+        "(core func (canon thread.yield))",
+        "(core func (canon waitable-set.new))",
+        "(core func (canon error-context.drop))",
+    ],
+)
+def test_component_model_async_is_denied(text: str) -> None:
+    with pytest.raises(InvalidProgram, match="does not compile"):
+        compile_component(bytes(wasmtime.wat2wasm(ECHO.replace("(component", f"(component {text}", 1))), SMALL)
+
+
 def test_ordinary_features_compile() -> None:
     core = """(memory 1) (table 2 funcref) (func (param v128) (result i32) (i8x16.extract_lane_s 0 (local.get 0)))
       (func (result i32 i32) (memory.fill (i32.const 0) (i32.const 0) (i32.const 9)) (i32.const 1) (i32.const 2))"""

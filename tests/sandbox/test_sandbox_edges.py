@@ -273,3 +273,29 @@ for _ in range(10):
     gc.collect()
 alive()
 """)
+
+
+def test_runs_leak_nothing() -> None:
+    child("""
+def pages(): return int(open("/proc/self/statm").read().split()[1])
+work = load(sys_guest('''(drop (call $make)) (call $drop (call $make)) (drop (call $wait (i32.const 1)))
+  (call $say (local.get $p) (local.get $n) (i32.const 128))
+  (call $ok (i32.load (i32.const 128)) (i32.load (i32.const 132)))'''))
+trap = load(sys_guest("(drop (call $make)) (unreachable)"))
+text = "x" * 5000
+def spin(times):
+    for i in range(times):
+        instance = loop.spawn(work, text)
+        loop.run()
+        if i % 3: host.release()
+        else: instance.kill(Cancelled("enough"))
+        loop.run()
+        loop.outcome(trap)
+        loop.spawned.clear(); host.things.clear(); host.dropped.clear(); host.waiting.clear()
+spin(300)
+gc.collect()
+before = pages()
+spin(3000)   # a leaked argument alone would be 15 MB
+gc.collect()
+assert (pages() - before) * 4096 < 6 << 20, (pages() - before) * 4096
+""")
