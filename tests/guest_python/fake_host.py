@@ -1,7 +1,7 @@
 """A host for the SDK outside Wasm: the generated bindings, with a scripted model behind them.
 
-One token is one character, special tokens are `<|...|>` (ids from 1000), the template is ChatML. Time is virtual: `poll`
-first completes the oldest operation in flight, then jumps to the earliest timer. Every call is counted.
+One token is one character, special tokens are `<|...|>` (ids from 1000), the template is ChatML. Time is virtual:
+`poll` first completes the oldest operation in flight, then jumps to the earliest timer. Every call is counted.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def execute(source: str, arguments: Any = None) -> Any:
 
 APP = """from lip import main
 @main
-async def app(question: str, n: int = 3, rate: float = 1.0, tags: list[str] | None = None, deep: bool = False) -> object:
+async def app(question: str, n: int = 3, rate: float = 1.0, tags: list[str] | None = None, deep: bool = False):
     return [question, n, rate, tags, deep]
 """
 
@@ -50,9 +50,7 @@ def test_arguments_arrive_by_name(host: FakeHost, arguments: dict[str, Any], res
         (["x"], "the arguments must be a JSON object, not a list"),
     ],
 )
-def test_wrong_arguments_name_the_parameter_and_what_is_accepted(
-    host: FakeHost, arguments: Any, message: str
-) -> None:
+def test_wrong_arguments_name_the_parameter_and_what_is_accepted(host: FakeHost, arguments: Any, message: str) -> None:
     text = execute(APP, arguments)
     assert text.startswith(message)
     assert "accepted: question: a string (required), n: a whole number = 3" in text

@@ -18,19 +18,23 @@ import types
 from . import _entry, _inspect, _report
 
 STDLIB = """
-abc argparse array ast asyncio asyncio.taskgroups asyncio.timeouts base64 bisect builtins calendar cmath codecs
-collections collections.abc colorsys concurrent.futures configparser contextlib contextvars copy copyreg csv
-dataclasses datetime decimal difflib dis email email.message email.parser encodings.ascii encodings.idna
-encodings.latin_1 encodings.utf_8 enum errno fnmatch fractions functools gc getopt glob graphlib gzip hashlib
-heapq hmac html html.entities html.parser http importlib importlib.resources importlib.util inspect io ipaddress
-itertools json json.decoder json.encoder keyword linecache locale logging math mimetypes numbers operator os
-os.path pathlib pickle plistlib platform posixpath pprint queue quopri random re reprlib sched secrets select selectors
-shelve shlex shutil signal socket sqlite3 stat statistics string string.templatelib struct subprocess symtable
-sys tarfile tempfile textwrap threading time timeit token tokenize tomllib traceback types typing unicodedata
-unittest unittest.mock urllib.error urllib.parse uuid warnings wave weakref xml.dom.minidom xml.etree.ElementTree
-xml.sax zipfile zlib zoneinfo
+_ast_unparse _colorize _strptime abc annotationlib argparse array ast asyncio asyncio.taskgroups asyncio.timeouts
+base64 bisect builtins calendar cmath cmd code codecs collections collections.abc colorsys concurrent.futures
+concurrent.futures.thread configparser contextlib contextvars copy copyreg csv dataclasses datetime decimal difflib
+dis doctest email email.message email.parser encodings.ascii encodings.base64_codec encodings.charmap
+encodings.cp1252 encodings.hex_codec encodings.idna encodings.latin_1 encodings.punycode
+encodings.raw_unicode_escape encodings.unicode_escape encodings.utf_16 encodings.utf_32 encodings.utf_8
+encodings.utf_8_sig enum errno fnmatch fractions functools gc getopt glob graphlib gzip hashlib heapq hmac html
+html.entities html.parser http importlib importlib.resources importlib.util inspect io ipaddress itertools json
+json.decoder json.encoder keyword linecache locale logging logging.config logging.handlers math mimetypes numbers
+operator os os.path pathlib pickle platform plistlib posixpath pprint queue quopri random re reprlib sched secrets
+select selectors shelve shlex shutil signal socket sqlite3 stat statistics string string.templatelib struct
+subprocess symtable sys tarfile tempfile textwrap threading time timeit token tokenize tomllib traceback types
+typing unicodedata unittest unittest.async_case unittest.mock urllib.error urllib.parse uuid warnings wave weakref
+xml.dom.minidom xml.etree.ElementPath xml.etree.ElementTree xml.parsers.expat xml.sax zipfile zlib zoneinfo
+zoneinfo._common
 """.split()  # noqa: SIM905
-"""What programs may import."""
+"""What programs may import; names with an underscore are what the others import when they are used."""
 
 
 def freeze() -> None:

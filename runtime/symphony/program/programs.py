@@ -124,7 +124,7 @@ class Programs:
         try:
             info = self._store.get(ref)
         except NotFound:
-            if Path(ref).is_file():
+            if _is_file(ref):
                 return None
             raise
         return _Given(self._store.content(info), info.name, f"{info.name.removesuffix('.py')}.py")
@@ -150,6 +150,13 @@ def _is_source(given: str) -> bool:
     return "\n" in given
 
 
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long to be a path, or a NUL in it
+        return False
+
+
 def _read(given: str | Path | bytes) -> _Given:
     """The content of what a user handed in, with the names that it suggests."""
     if isinstance(given, bytes):
@@ -170,5 +177,5 @@ def _read(given: str | Path | bytes) -> _Given:
             f"there is no file {str(given)[:200]}",
             "give a path, source text of several lines, or an uploaded program's name",
         ) from None
-    except OSError as error:
-        raise Invalid(f"{str(given)[:200]} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise Invalid(f"{str(given)[:200]!r} cannot be read: {error}") from None
