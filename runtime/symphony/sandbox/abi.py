@@ -162,6 +162,10 @@ MEMORY = memoryview((ctypes.c_char * (1 << 52)).from_address(0)).cast("B")
 read_word: Callable[[Any, int], tuple[int]] = struct.Struct("<Q").unpack_from
 read_two_words: Callable[[Any, int], tuple[int, int]] = struct.Struct("<QQ").unpack_from
 write_word: Callable[[Any, int, int], None] = struct.Struct("<Q").pack_into
+write_pointer: Callable[[Any, int, int, int], None] = struct.Struct("<B7xQ").pack_into
+"""A value that is a kind and one pointer: (kind, pointer)."""
+write_result: Callable[[Any, int, int, bool, int], None] = struct.Struct("<B7x?7xQ").pack_into
+"""A `result` value: (kind, whether it is ok, pointer)."""
 write_continuation: Callable[[Any, int, int, int, int], None] = struct.Struct("<QQQ").pack_into
 """(callback, env, finalizer) of a `wasmtime_async_continuation_t`."""
 

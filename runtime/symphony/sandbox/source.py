@@ -31,6 +31,8 @@ class Source:
             "FN": abi.flags_new,
             "RC": abi.record_copy,
             "val_new": abi.val_new,
+            "pointer": abi.write_pointer,
+            "result": abi.write_result,
             "Z": layout.ZERO,
             "take_rep": layout.take_rep,
             "make_own": layout.make_own,

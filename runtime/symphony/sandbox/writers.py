@@ -52,38 +52,42 @@ class WriteEmitter:
         if emit is None:
             raise CodecError(f"values of type {kind} cannot be returned to a guest")
         emit(lines, of, slot, value)
-        lines.append(f"M[{slot}] = {KINDS[kind]}")
 
     def result_case(self, lines: Lines, of: Type, slot: str, value: str, ok: bool) -> None:
         """The whole of a result that is known to be ok (or not); `value` is its payload."""
-        lines.append(f"M[{slot}+8] = {int(ok)}")
-        self._box(lines, of[1] if ok else of[2], f"{slot}+16", value)
-        lines.append(f"M[{slot}] = {KINDS['result']}")
+        pointer = self._box(lines, of[1] if ok else of[2], value)
+        lines.append(f"result(M, {slot}, {KINDS['result']}, {ok}, {pointer})")
 
-    def _box(self, lines: Lines, of: Type | None, pointer: str, value: str) -> None:
-        """Store the address of a new value at `pointer` (0 for no payload)."""
+    def _box(self, lines: Lines, of: Type | None, value: str) -> str:
+        """Lines that make a new value; the expression of its address (0 for no payload)."""
         if of is None:
-            lines.append(f"PQ(M, {pointer}, 0)")
-            return
+            return "0"
         place = self._source.fresh()
-        lines += [f"{place} = val_new(Z)", f"PQ(M, {pointer}, {place})"]
+        lines.append(f"{place} = val_new(Z)")
         self.put(lines, of, place, value)
+        return place
 
-    def _boxed(self, of: Type | None, pointer: str, value: str) -> Lines:
+    def _some(self, of: Type, slot: str, value: str) -> Lines:
+        """The body of a branch that stores a full option."""
         lines: Lines = []
-        self._box(lines, of, pointer, value)
-        return indent(lines)
+        pointer = self._box(lines, of[1], f"{value}.value" if of[1][0] == "option" else value)
+        return indent([*lines, f"pointer(M, {slot}, {KINDS['option']}, {pointer})"])
 
     def _string(self, lines: Lines, of: Type, slot: str, value: str) -> None:
         raw = self._source.fresh()
-        lines += [f"{raw} = encode({value})", f"BV({slot}+8, len({raw}), {raw})"]
+        lines += [f"{raw} = encode({value})", f"BV({slot}+8, len({raw}), {raw})", f"M[{slot}] = {KINDS['string']}"]
 
     def _enum(self, lines: Lines, of: Type, slot: str, value: str) -> None:
         raw = self._source.fresh()
-        lines += [f"{raw} = {self._source.constant(_names(of[1]))}[{value}]", f"BV({slot}+8, len({raw}), {raw})"]
+        lines += [
+            f"{raw} = {self._source.constant(_names(of[1]))}[{value}]",
+            f"BV({slot}+8, len({raw}), {raw})",
+            f"M[{slot}] = {KINDS['enum']}",
+        ]
 
     def _own(self, lines: Lines, of: Type, slot: str, value: str) -> None:
-        lines.append(f"PQ(M, {slot}+8, make_own(ctx, h.add({value}), {self._type_numbers[of[1]]}))")
+        own = f"make_own(ctx, h.add({value}), {self._type_numbers[of[1]]})"
+        lines.append(f"pointer(M, {slot}, {KINDS['own']}, {own})")
 
     def _list(self, lines: Lines, of: Type, slot: str, value: str) -> None:
         element = of[1]
@@ -91,6 +95,7 @@ class WriteEmitter:
             dtype = self._source.constant(NUMBERS[element[0]])
             pack = self._source.constant(scalar_packers[element[0]])
             lines.append(f"write_numbers({slot}, {value}, {dtype}, {SCALARS[element[0]][0]}, {pack})")
+            lines.append(f"M[{slot}] = {KINDS['list']}")
             return
         write = self._source.constant(self.writer(element))
         items, data, item = self._source.fresh(), self._source.fresh(), self._source.fresh()
@@ -99,6 +104,7 @@ class WriteEmitter:
             f"LN({slot}+8, len({items}))",
             f"{data} = Q(M, {slot}+16)[0]",
             f"for {item} in {items}: {write}({data}, {item}, ctx, h); {data} += {VALUE_BYTES}",
+            f"M[{slot}] = {KINDS['list']}",
         ]
 
     def _record(self, lines: Lines, of: Type, slot: str, value: str) -> None:
@@ -116,9 +122,9 @@ class WriteEmitter:
             # The template says none already. A guest's record may have trailing options that this host does not know
             # yet: they are none too (semantics 23).
             option = self._source.fresh()
-            payload = f"{option}.value" if t[1][0] == "option" else option
             lines += [f"{option} = getattr({item}, {field!r}, None)", f"if {option} is not None:"]
-            lines += self._boxed(t[1], f"{place}+8", payload)
+            lines += self._some(t, place, option)
+        lines.append(f"M[{slot}] = {KINDS['record']}")
 
     def _template(self, fields: tuple[tuple[str, bool], ...]) -> int:
         if fields not in self._templates:
@@ -134,18 +140,20 @@ class WriteEmitter:
         ]
         for i, (item, t) in enumerate(zip(items, of[1], strict=True)):
             self.put(lines, t, f"({data}+{VALUE_BYTES * i})", item)
+        lines.append(f"M[{slot}] = {KINDS['tuple']}")
 
     def _option(self, lines: Lines, of: Type, slot: str, value: str) -> None:
         item = self._source.fresh()
-        payload = f"{item}.value" if of[1][0] == "option" else item
-        lines += [f"{item} = {value}", f"if {item} is None: PQ(M, {slot}+8, 0)", "else:"]
-        lines += self._boxed(of[1], f"{slot}+8", payload)
+        lines += [f"{item} = {value}", f"if {item} is None: pointer(M, {slot}, {KINDS['option']}, 0)", "else:"]
+        lines += self._some(of, slot, item)
 
     def _result(self, lines: Lines, of: Type, slot: str, value: str) -> None:
         item = self._source.fresh()
-        lines += [f"{item} = {value}", f"M[{slot}+8] = {item}.__class__ is Ok"]
-        for head, payload in ((f"if {item}.__class__ is Ok:", of[1]), (f"elif {item}.__class__ is Err:", of[2])):
-            lines += [head, *self._boxed(payload, f"{slot}+16", f"{item}.value")]
+        lines.append(f"{item} = {value}")
+        for head, ok in ((f"if {item}.__class__ is Ok:", True), (f"elif {item}.__class__ is Err:", False)):
+            case: Lines = []
+            self.result_case(case, of, slot, f"{item}.value", ok)
+            lines += [head, *indent(case)]
         lines.append(f"else: raise TypeError(f'expected Ok or Err, got {{{item}!r:.80}}')")
 
     def _variant(self, lines: Lines, of: Type, slot: str, value: str) -> None:
@@ -159,7 +167,10 @@ class WriteEmitter:
         ]
         for name, t in of[1]:
             if t:
-                lines += [f"if {case} == {name!r}:", *self._boxed(t, f"{slot}+24", payload)]
+                branch: Lines = []
+                pointer = self._box(branch, t, payload)
+                lines += [f"if {case} == {name!r}:", *indent([*branch, f"PQ(M, {slot}+24, {pointer})"])]
+        lines.append(f"M[{slot}] = {KINDS['variant']}")
 
     def _flags(self, lines: Lines, of: Type, slot: str, value: str) -> None:
         raws, data, raw = self._source.fresh(), self._source.fresh(), self._source.fresh()
@@ -168,4 +179,5 @@ class WriteEmitter:
             f"FN({slot}+8, len({raws}))",
             f"{data} = Q(M, {slot}+16)[0]",
             f"for {raw} in {raws}: BV({data}, len({raw}), {raw}); {data} += 16",
+            f"M[{slot}] = {KINDS['flags']}",
         ]
