@@ -334,6 +334,27 @@ async def test_a_row_error_comes_through_next_once() -> None:
 
 
 @run
+async def test_a_late_drop_of_a_failed_generation_disturbs_nobody() -> None:
+    gate = Gate()
+    gate.open.set()
+    async with Host(pages=3, step_seconds=1, sleep=gate.sleep) as h:
+        s = h.core.open_session("t")
+        f = await h.core.create(s, None)
+        failed = await h.start(s, f, PROMPT, max_tokens=100)
+        assert await h.arrival(failed) is None
+        gate.open.clear()
+        gate.entered.clear()
+        op = await h.start_pred(s, f, [7])  # the file is free again
+        await gate.entered.wait()
+        await h.core.cancel(s, failed)
+        gate.open.set()
+        [reading] = await h.arrival(op)
+        assert reading.sampled == h.engine.greedy([*PROMPT, 7])
+        with pytest.raises(Invalid):
+            await h.core.next(s, failed)
+
+
+@run
 async def test_growth_beyond_the_pool_says_what_would_have_fitted() -> None:
     async with Host(pages=4) as h:
         s = h.core.open_session("t")

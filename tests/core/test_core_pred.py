@@ -12,6 +12,7 @@ from symphony.core.messages import Readings, Sampling
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import GREEDY, Batch, RowResult
 from symphony.errors import Busy, InternalError, Invalid, LimitExceeded, NoSpace
+from symphony.sched.batch import BatchLimits
 
 
 @run
@@ -26,8 +27,6 @@ async def test_answers_after_the_last_token() -> None:
 
 @run
 async def test_every_and_some_outputs_across_chunks() -> None:
-    from symphony.sched.batch import BatchLimits
-
     async with Host(config=CoreConfig(batch=BatchLimits(tokens=7))) as h:
         s = h.core.open_session("t")
         prompt = [i % 50 for i in range(40)]
@@ -321,6 +320,52 @@ async def test_a_lost_step_fails_its_operations_and_the_loop_goes_on() -> None:
         assert reading.sampled == h.engine.greedy([1, 2, 3, 4])
         [reading] = await h.pred(s, f, [5])
         assert reading.sampled == h.engine.greedy([1, 2, 3, 5])
+
+
+@pytest.mark.parametrize("end", ["cancelled", "lost", "fine"])
+def test_a_page_copied_for_an_operation_without_a_row_in_the_step(end: str) -> None:
+    """The budget takes one row; the other operation's page is copied in the same step all the same."""
+
+    @run
+    async def test() -> None:
+        gate = Gate()
+
+        class Held(FakeEngine):
+            async def step(self, batch: Batch) -> list[RowResult]:
+                if gate.open.is_set():
+                    return await super().step(batch)
+                assert (len(batch.rows), len(batch.copies)) == (1, 2)
+                await gate.sleep(0)
+                if end == "lost":
+                    raise RuntimeError("the device fell off")
+                return await super().step(batch)
+
+        engine = Held()
+        gate.open.set()
+        async with Host(engine, CoreConfig(batch=BatchLimits(rows=1))) as h:
+            s = h.core.open_session("t")
+            f = await h.core.create(s, None)
+            await h.pred(s, f, [1, 2, 3])
+            forks = [await h.core.fork(s, f) for _ in range(2)]
+            gate.open.clear()
+            first, second = [await h.start_pred(s, g, [4]) for g in forks]
+            await gate.entered.wait()
+            if end == "cancelled":
+                await h.core.cancel(s, second)
+                assert h.core.usage(s).pages == 3, "the step may still write the page"
+            h.core.check_integrity()
+            gate.open.set()
+            answer = await h.arrival(first)
+            assert isinstance(answer, InternalError) == (end == "lost")
+            if end != "cancelled":
+                [reading] = await h.arrival(second)
+                assert reading.sampled == engine.greedy([1, 2, 3, 4])
+            for g in (f, *forks):
+                tokens = await h.contents(s, g)
+                [reading] = await h.pred(s, g, [])
+                assert reading.sampled == engine.greedy(tokens)
+
+    test()
 
 
 @run

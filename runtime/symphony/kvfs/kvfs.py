@@ -238,7 +238,6 @@ class Kvfs:
                 break
             if copied and arena.pool.refs[file.pages[partial]] == 1 and need - 1 + spare <= arena.available:
                 arena.cache.forget(file.pages[partial])  # the last page there is: the cache gives way
-                file.published = min(file.published, partial)
             elif not self._evict(arena):
                 return None
         taken = arena.take(need) if need else []
