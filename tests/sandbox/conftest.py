@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sandbox_guests import CACHE, REFERENCE, Loop, TestHost, compiled
+from sandbox_guests import CACHE, CONFIG, REFERENCE, Loop, TestHost, compiled
 
-from symphony.sandbox import LoadedProgram, Sandbox, SandboxConfig
+from symphony.sandbox import LoadedProgram, Sandbox
 
 REPOSITORY = Path(__file__).parents[2]
-CONFIG = SandboxConfig(max_instances=1100)
 
 PYTHON_GUEST = """
 import sys, json, types, traceback, os, time, random, errno, uuid, asyncio, socket, tempfile, pathlib, threading

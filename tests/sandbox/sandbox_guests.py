@@ -24,6 +24,9 @@ CACHE = Path(__file__).parents[2] / "build" / "test-wasm"
 """Compiled guests and the Python guest, kept between test runs; every name carries what it was made from."""
 
 
+CONFIG = SandboxConfig(max_instances=1100)
+
+
 class FakeCaller:
     """Stands in for a process."""
 
@@ -348,7 +351,7 @@ class Loop:
         while host.release():
             self.run()
 
-    async def settle(self, *instances: Instance, seconds: float = 20.0) -> None:
+    async def settle(self, *instances: Instance, seconds: float = 120.0) -> None:
         """Until these are done, with an event loop for timers."""
         async with asyncio.timeout(seconds):
             while any(i.outcome is None for i in instances):

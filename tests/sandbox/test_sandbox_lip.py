@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONFIG
-from sandbox_guests import CACHE, Loop, compiled
+from sandbox_guests import CACHE, CONFIG, Loop, compiled
 
 from symphony.errors import Busy, InvalidProgram, NoSpace
 from symphony.sandbox import Returned, Sandbox, SandboxConfig, Trapped
