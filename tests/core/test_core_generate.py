@@ -347,6 +347,8 @@ async def test_a_late_drop_of_a_failed_generation_disturbs_nobody() -> None:
         op = await h.start_pred(s, f, [7])  # the file is free again
         await gate.entered.wait()
         await h.core.cancel(s, failed)
+        with pytest.raises(Busy):
+            await h.core.truncate(s, f, 0)
         gate.open.set()
         [reading] = await h.arrival(op)
         assert reading.sampled == h.engine.greedy([*PROMPT, 7])
