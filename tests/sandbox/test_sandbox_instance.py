@@ -143,6 +143,43 @@ def test_handlers_may_await_asyncio_futures(loop: Loop, load: Any, host: TestHos
     asyncio.run(main())
 
 
+def test_a_guest_may_call_and_wait_while_it_is_instantiated(loop: Loop, load: Any, host: TestHost) -> None:
+    start = """(global $x (mut i32) (i32.const 0))
+      (func $begin (global.set $x (call $wait (call $step (i32.const 5))))) (start $begin)"""
+    instance = loop.spawn(load(sys_guest("(call $number (global.get $x))", start)))
+    loop.run()
+    assert instance.state is State.BLOCKED
+    loop.finish(host)
+    assert instance.outcome == ok(7)
+    killed = loop.spawn(load(sys_guest("(call $number (global.get $x))", start)))
+    loop.run()
+    killed.kill(Cancelled("while it is instantiated"))
+
+
+def test_a_program_may_go_while_its_last_instance_runs(loop: Loop, load: Any, host: TestHost) -> None:
+    instance = loop.spawn(load(WAITS), "1")  # nobody else holds the program
+    loop.run()
+    gc.collect()
+    loop.finish(host)
+    assert instance.outcome == ok(1)
+
+
+def test_limits_far_beyond_are_no_error(loop: Loop, load: Any) -> None:
+    assert loop.outcome(load(ECHO), "x", fuel=1 << 70, memory_bytes=1 << 62) == ok("x")
+
+
+def test_fuel_is_exact_however_it_is_sliced(loop: Loop, load: Any) -> None:
+    count = load(
+        guest(
+            """(local.set $i (call $parse (local.get $p) (local.get $n)))
+               (loop $l (br_if $l (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
+               (call $number (i32.const 1))"""
+        )
+    )
+    assert loop.outcome(count, "10000000", fuel=50_001_000) == ok(1)  # 5 a round
+    assert isinstance(loop.outcome(count, "10000000", fuel=49_999_000), Failed)
+
+
 def test_an_error_reaches_the_guest_as_a_value_where_the_result_can_carry_it(loop: Loop, load: Any) -> None:
     fails = sys_guest(
         """(call $fails (call $parse (local.get $p) (local.get $n)) (i32.const 128))

@@ -61,6 +61,7 @@ _TURN_YIELDED, _TURN_BLOCKED, _TURN_DONE = Turn.YIELDED, Turn.BLOCKED, Turn.DONE
 _ANSWERS = param.ANSWERS_PER_TURN
 _SLICE_NS = param.SLICE_NS
 _MIN_SLICE, _MAX_SLICE = param.MIN_FUEL_SLICE, param.MAX_FUEL_SLICE
+_MAX_FUEL = (1 << 63) - 1  # wasmtime counts in 64 bits with a sign
 _clock = time.perf_counter_ns
 
 # A slot: the C structs of one instance, `SLOT_BYTES` of the sandbox's slot array.
@@ -118,7 +119,7 @@ class Instance:
         """Whether the last turn ended because the guest computed for a whole fuel slice."""
         self.handles = HandleTable(limits.handles)
         self._sandbox = sandbox
-        self._program = program
+        self._program: LoadedProgram | None = program
         self._limits = limits
         self._on_wake = on_wake
         self._slot = slot
@@ -146,21 +147,25 @@ class Instance:
         """Prepare to call the export `run(argument)`; the first turn begins it. Does not block."""
         if self.state is not State.NEW:
             raise InternalError(f"an instance runs once; this one is {self.state.name}")
-        sandbox, limits = self._sandbox, self._limits
+        sandbox, limits, program = self._sandbox, self._limits, self._program
+        assert program is not None
         self._store = store = abi.store_new(sandbox.engine_address, None, None)
         self._context = context = abi.store_context(store)
         config = sandbox.config
         abi.store_limiter(
             store, limits.memory_bytes, config.table_elements, config.core_instances, config.tables, config.memories
         )
-        for error in (abi.set_fuel(context, limits.fuel), abi.set_fuel_slice(context, config.fuel_slice)):
+        for error in (
+            abi.set_fuel(context, min(limits.fuel, _MAX_FUEL)),
+            abi.set_fuel_slice(context, config.fuel_slice),
+        ):
             if error:
                 raise InternalError(abi.take_error(error))
         slot = self._slot
         MEMORY[slot : slot + SLOT_BYTES] = bytes(SLOT_BYTES)
         sandbox.write_string(slot + _ARGUMENT, argument, context, self.handles)
         self._future = abi.instantiate_async(
-            self._program.linkage.address, context, self._program.component_address, slot + _INSTANCE, slot + _ERROR
+            program.linkage.address, context, program.component_address, slot + _INSTANCE, slot + _ERROR
         )
         self.state = State.READY
 
@@ -322,7 +327,9 @@ class Instance:
         if self._calling:
             self._end(Returned(self._sandbox.read_result(slot + _RESULT, context, self.handles)))
             return False
-        if not abi.instance_get_func(slot + _INSTANCE, context, self._program.run_address, slot + _FUNCTION):
+        program = self._program
+        assert program is not None
+        if not abi.instance_get_func(slot + _INSTANCE, context, program.run_address, slot + _FUNCTION):
             raise InternalError("a checked program has no export `run`")
         self._calling = True
         self._future = abi.call_async(slot + _FUNCTION, context, slot + _ARGUMENT, 1, slot + _RESULT, 1, slot + _ERROR)
@@ -369,6 +376,7 @@ class Instance:
             abi.val_delete(self._slot + _RESULT)
             abi.store_delete(self._store)
             self._store = self._context = 0
+        self._program = None  # the store needed what it holds
         sandbox.current = None
         sandbox.release_slot(self._slot)
         self._run_drops()
