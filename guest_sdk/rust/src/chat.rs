@@ -78,7 +78,8 @@ impl Conversation {
     pub fn step(&mut self, render: impl Fn(&str) -> Result<String>, length: u32, reply: bool) -> Result<Step> {
         let conversation = Rendering { messages: &self.messages, add_generation_prompt: reply };
         let rendered = render(&serde_json::to_string(&conversation)?)?;
-        let (length, held) = if rendered.starts_with(&self.text) { (length, self.text.len()) } else { self.agree(&rendered) };
+        let (length, held) =
+            if rendered.starts_with(&self.text) { (length, self.text.len()) } else { self.agree(&rendered) };
         let text = rendered[held..].to_owned();
         self.text = rendered;
         Ok(Step { length, text })
@@ -86,7 +87,9 @@ impl Conversation {
 
     /// Go back to the last mark at which the file's text and the newly rendered one are the same.
     fn agree(&mut self, rendered: &str) -> (u32, usize) {
-        while self.marks.len() > 1 && self.marks.last().is_some_and(|mark| !rendered.starts_with(&self.text[..mark.text])) {
+        while self.marks.len() > 1
+            && self.marks.last().is_some_and(|mark| !rendered.starts_with(&self.text[..mark.text]))
+        {
             self.marks.pop();
         }
         self.marks.last().map_or((0, 0), |mark| (mark.length, mark.text))

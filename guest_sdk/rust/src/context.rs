@@ -274,7 +274,11 @@ impl Context {
     }
 
     /// Append `tokens`: the distribution after each of them.
-    pub async fn pred_every<'a>(&mut self, tokens: impl Into<Input<'a>>, readings: Readings) -> Result<Vec<Distribution>> {
+    pub async fn pred_every<'a>(
+        &mut self,
+        tokens: impl Into<Input<'a>>,
+        readings: Readings,
+    ) -> Result<Vec<Distribution>> {
         let tokens = self.prepare(tokens.into())?;
         let first = self.buffer.len() as u32;
         let wanted = (first..first + tokens.len() as u32).collect();
@@ -295,7 +299,8 @@ impl Context {
         outputs: infer::Outputs,
         readings: &infer::Readings,
     ) -> Result<Vec<infer::Distribution>> {
-        let all = if self.buffer.is_empty() { Cow::Borrowed(tokens) } else { Cow::Owned([&self.buffer, tokens].concat()) };
+        let all =
+            if self.buffer.is_empty() { Cow::Borrowed(tokens) } else { Cow::Owned([&self.buffer, tokens].concat()) };
         let prediction = infer::pred(&self.file, &all, &outputs, readings)?;
         let answer = loop {
             ready(&self.idle).await;

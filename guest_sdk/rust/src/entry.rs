@@ -33,7 +33,9 @@ where
 fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, |location| format!(" at {location}"));
-        let message = info.payload_as_str().unwrap_or("no message").replace('\n', " ");
-        log(Level::Error, format_args!("panicked{place}: {message}"));
+        let payload = info.payload();
+        let text =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        log(Level::Error, format_args!("panicked{place}: {}", text.unwrap_or("no message").replace('\n', " ")));
     }));
 }

@@ -25,7 +25,8 @@ pub struct Model {
 impl Model {
     /// The named model, or the default one. Errors: not-found.
     pub fn open(name: Option<&str>) -> Result<Rc<Self>> {
-        let known = OPEN.with_borrow(|open| open.iter().find(|(key, _)| key.as_deref() == name).map(|(_, m)| m.clone()));
+        let known =
+            OPEN.with_borrow(|open| open.iter().find(|(key, _)| key.as_deref() == name).map(|(_, m)| m.clone()));
         if let Some(model) = known {
             return Ok(model);
         }

@@ -155,7 +155,9 @@ impl Distribution {
         let top = self.raw.top.iter().flat_map(|top| top.ids.iter().zip(&top.values));
         let mut known = asked.chain(top);
         let found = known.find(|(id, _)| **id == token).map(|(_, value)| *value);
-        found.ok_or_else(|| unread(&format!("the log-probability of token {token}"), &format!("logprobs: vec![{token}]")))
+        found.ok_or_else(|| {
+            unread(&format!("the log-probability of token {token}"), &format!("logprobs: vec![{token}]"))
+        })
     }
 
     /// In nats. Needs `entropy`.

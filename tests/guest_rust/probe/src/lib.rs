@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use lip::{
-    decode, default, emit, encode, fs, join_all, log, models, now, sleep, timeout, tool, tools, usage, Context, ErrorCode,
-    FinishReason, Level, Model, OpenFlags, Readings, Result, Sampling,
+    decode, default, emit, encode, fs, join_all, log, models, now, sleep, timeout, tool, tools, usage, Context,
+    ErrorCode, FinishReason, Level, Model, OpenFlags, Readings, Result, Sampling,
 };
 use serde_json::{json, Value};
 
@@ -44,7 +44,9 @@ fn text() -> Result<Value> {
     let raw = encode("<|im_end|>")?;
     log(Level::Warn, format_args!("{} tokens", raw.len()));
     emit(decode(&encode("héllo")?)?)?;
-    Ok(json!({ "special": special.len(), "raw": raw.len(), "models": models()?[0].name, "stop": model.info.stop_tokens }))
+    Ok(
+        json!({ "special": special.len(), "raw": raw.len(), "models": models()?[0].name, "stop": model.info.stop_tokens }),
+    )
 }
 
 async fn kv() -> Result<Value> {
@@ -111,7 +113,14 @@ async fn stream() -> Result<Value> {
     ctx.truncate(4)?;
     let whole = ctx.generate(Sampling { logprobs: Some(2), ..sampling }).await?;
     let ended = matches!(whole.finish_reason, FinishReason::Length);
-    Ok(json!([delivered, whole.tokens.starts_with(&left), whole.tokens.len(), ended, whole.logprobs.len(), whole.alternatives.len()]))
+    Ok(json!([
+        delivered,
+        whole.tokens.starts_with(&left),
+        whole.tokens.len(),
+        ended,
+        whole.logprobs.len(),
+        whole.alternatives.len()
+    ]))
 }
 
 /// The same as `conversation.py`, token by token.
