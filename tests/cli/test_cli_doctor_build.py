@@ -53,3 +53,25 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LEAST_MEMORY", 1 << 60)
     with pytest.raises(Unavailable, match="memory"):
         doctor.check_memory()
+
+
+def test_build_hands_over_and_reports(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[tuple[Path, Path]] = []
+
+    def build(source: Path, out: Path) -> None:
+        built.append((source, out))
+        out.write_bytes(b"\0" * 2_000_000)
+
+    monkeypatch.setattr("symphony.program.build.build", build)
+    Path("my.py").write_text("")
+    result = terminal("build", "my.py", "-o", "out.wasm")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "built out.wasm (2.0 MB); run it: symphony run out.wasm\n"
+    assert terminal("build", "my.py").exit_code == 0
+    assert built == [(Path("my.py"), Path("out.wasm")), (Path("my.py"), terminal.directory / "my.wasm")]
+
+
+def test_build_of_nothing(terminal: Terminal) -> None:
+    result = terminal("build", "absent.py")
+    assert result.exit_code == 2
+    assert "absent.py" in result.stderr
