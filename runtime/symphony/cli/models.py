@@ -22,7 +22,10 @@ def models() -> None:
 @models.command()
 @click.option("--url", help="List what this server has loaded instead.")
 def ls(url: str | None) -> None:
-    """List the models that --model takes by name: those of the package and of the local Hugging Face cache."""
+    """List the models that come with Symphony, or those that a server has loaded.
+
+    --model also takes a directory, or ORG/NAME of a model in the local Hugging Face cache.
+    """
     if url is not None:
         from symphony.cli.remote import Remote
 
