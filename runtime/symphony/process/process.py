@@ -206,8 +206,9 @@ class Process:
 
 
 def _guest_error(text: str) -> ProgramError:
-    """A guest's error text: the last line is the message, a traceback stays whole."""
-    lines = text.rstrip().splitlines()
+    """A guest's error text: `message`, then `hint: ...` on a line of its own, or a traceback whose last line it is."""
+    text, _, hint = text.rstrip().partition("\n  hint: ")
+    lines = text.splitlines()
     if len(lines) > 1:
-        return ProgramError(lines[-1], "", text)
-    return ProgramError(text or "the program failed without a message")
+        return ProgramError(lines[-1], hint, text)
+    return ProgramError(text or "the program failed without a message", hint)

@@ -125,12 +125,12 @@ class ProcessTable:
             asyncio.get_running_loop().call_soon(self._drain)
 
     def _drain(self) -> None:
-        self._drain_scheduled = False
         now = time.thread_time_ns()
         end = now + DRAIN_NS
         while now < end:
             pid = self._scheduler.next()
             if pid is None:
+                self._drain_scheduled = False
                 return
             process = self._live[pid]
             turn = self._turn(process)
@@ -138,7 +138,6 @@ class ProcessTable:
             process.cpu_ns += now - before
             self._scheduler.charge(pid, now - before)
             self._after(process, turn)
-        self._drain_scheduled = True
         asyncio.get_running_loop().call_soon(self._drain)
 
     def _turn(self, process: Process) -> Turn:
