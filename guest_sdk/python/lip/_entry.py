@@ -61,10 +61,20 @@ def entry_of(scope: dict[str, Any]) -> tuple[Callable[..., Any], Parameters]:
 
 
 def begin() -> None:
-    """Undo what the build froze: randomness anew, standard output buffered until the next suspension."""
-    random.seed(int.from_bytes(os.urandom(16)))  # without an argument it would fetch 2.5 KB, byte by byte
+    """Standard output is buffered until the next suspension; a write each would cost six host calls."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=False, write_through=False)
+
+
+def seed(a: Any = None, version: int = 2) -> None:
+    """`random.seed`, which componentize-py calls at the start of every run so that runs differ.
+
+    Without an argument the original fetches 2.5 KB of randomness from the host; 16 bytes do as well.
+    """
+    _SEED(int.from_bytes(os.urandom(16)) if a is None else a, version)
+
+
+_SEED = random.seed
 
 
 def run(function: Callable[..., Any], parameters: Parameters, arguments: Any, root: str = "") -> str:

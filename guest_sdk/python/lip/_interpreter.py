@@ -12,6 +12,7 @@ import contextlib
 import gc
 import importlib
 import json
+import random
 import sys
 import types
 
@@ -47,6 +48,7 @@ def freeze() -> None:
 
 def seal() -> None:
     """No later import looks for files; what exists now is never looked at by the garbage collector again."""
+    random.seed = _entry.seed
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()

@@ -26,6 +26,9 @@ from symphony.sandbox.config import SandboxConfig, engine_key
 from .compile_worker import INVALID
 from .toolchain import replace
 
+_ROOT = Path(symphony.__file__ or "").resolve().parent.parent
+"""Where the worker finds this package."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CompileLimits:
@@ -81,7 +84,6 @@ class Compiler:
             "config": dataclasses.asdict(self._config),
             "limits": [limits.cpu_seconds, limits.memory_bytes, limits.result_bytes],
         }
-        root = str(Path(symphony.__file__ or "").resolve().parent.parent)
         worker = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -90,7 +92,7 @@ class Compiler:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={"PYTHONPATH": root, "PATH": os.defpath},
+            env={"PYTHONPATH": str(_ROOT), "PATH": os.defpath},
         )
         try:
             async with asyncio.timeout(limits.wall_seconds):
