@@ -8,6 +8,9 @@ Knows nothing of models, files or scheduling; imports torch and triton only.
 
 from __future__ import annotations
 
+import importlib.util
+import os
+
 import torch
 
 from symphony_kernels.interface import BackendUnavailable, PagedAttention, PoolShape, Ragged
@@ -38,7 +41,7 @@ def open_attention(
     if name == "triton":
         if problem := _triton_problem(device):
             raise BackendUnavailable(problem)
-        from symphony_kernels.triton_paged import TritonAttention
+        from symphony_kernels.triton.backend import TritonAttention
 
         return TritonAttention(shape, rope, scale, dtype, device)
     raise BackendUnavailable(f"there is no attention back end {name!r}; there are {', '.join(BACKENDS)}")
@@ -46,10 +49,8 @@ def open_attention(
 
 def _triton_problem(device: torch.device) -> str | None:
     """Why Triton cannot run on this device; None if it can."""
-    try:
-        import triton
-    except ImportError:
+    if importlib.util.find_spec("triton") is None:
         return "the triton attention needs the triton package, which is not installed"
-    if device.type != "cuda" and not triton.knobs.runtime.interpret:
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return f"the triton attention needs a CUDA device, not {device.type}"
     return None

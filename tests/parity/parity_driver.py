@@ -18,7 +18,22 @@ from bench.model_shapes import SHAPES, TINY, write
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import GREEDY, Batch, Reading, Readings, Row
 
-__all__ = ["GREEDY", "SHAPES", "TINY", "Driver", "Readings", "Sequence_", "load_reference", "make_model", "write"]
+__all__ = [
+    "GREEDY",
+    "PROBE",
+    "SHAPES",
+    "TINY",
+    "Driver",
+    "Readings",
+    "Sequence_",
+    "load_reference",
+    "make_model",
+    "write",
+]
+
+
+PROBE = tuple(range(0, 4096, 7))
+"""Tokens whose log-probabilities are compared: each depends on all logits through the normaliser."""
 
 
 class Sequence_:  # noqa: N801 - `Sequence` is taken
@@ -69,9 +84,8 @@ class Driver:
         return [list(r.readings) for r in results]
 
     def logprobs(self, rows_of: Sequence[tuple[Sequence_, Sequence[int]]]) -> list[torch.Tensor]:
-        """Append to each sequence; the log-probabilities [new, vocab] after each new token."""
-        everything = Readings(logprobs=tuple(range(self.engine.info.vocab_size)))
-        rows = [s.row(new, everything, range(len(new))) for s, new in rows_of]
+        """Append to each sequence; the log-probabilities [new, len(PROBE)] after each new token."""
+        rows = [s.row(new, Readings(logprobs=PROBE), range(len(new))) for s, new in rows_of]
         return [torch.tensor([r.logprobs for r in readings]) for readings in self.step(rows)]
 
     def greedy(self, prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,6 +25,8 @@ class Limits:
     context_limit: int
     pages: int
     page_size: int
+    bucket: int = 1
+    """Batches of more than 64 tokens are padded to a multiple of this: oneDNN sets up a kernel a shape."""
 
 
 @dataclass(slots=True)
@@ -67,7 +70,7 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
     writes = np.repeat([checked[i].write and i not in errors for i in order], queries)
     slots = np.where(writes, table[row_of, positions // size] * size + positions % size, positions % size)
     ids = np.concatenate([np.asarray(checked[i].tokens, np.int64) for i in order])
-    padding = np.zeros(bucket(real) - real, np.int64)
+    padding = np.zeros(-real % limits.bucket if real > 64 else 0, np.int64)
     ragged = Ragged(queries, entries, table, np.concatenate([positions, padding]), np.concatenate([slots, padding]))
     packed = Packed(order, errors, ragged, np.concatenate([ids, padding]), [], [], [])
     first = 0
@@ -79,11 +82,6 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
             packed.owners.append(i)
         first += len(row.tokens)
     return packed
-
-
-def bucket(tokens: int) -> int:
-    """T with padding: kernels are set up once a shape, so that large ones share a few."""
-    return tokens if tokens <= 64 else -(-tokens // 8) * 8
 
 
 def check(row: Row, limits: Limits) -> str | None:
@@ -102,9 +100,7 @@ def check(row: Row, limits: Limits) -> str | None:
     if min(table) < 1 or max(table) >= limits.pages:
         return f"the block table names pages outside 1..{limits.pages - 1}"
     outputs = list(row.outputs)
-    if outputs and (
-        outputs[0] < 0 or outputs[-1] >= count or any(a >= b for a, b in zip(outputs, outputs[1:], strict=False))
-    ):
+    if outputs and (outputs[0] < 0 or outputs[-1] >= count or any(a >= b for a, b in pairwise(outputs))):
         return f"outputs must be ascending indexes into {count} tokens"
     readings = row.readings
     if problem := _check_ids(readings.logprobs, limits.vocab_size, "token"):

@@ -34,8 +34,8 @@ class ChatTemplate:
         environment.pycompat = True
         environment.fuel = param.CHAT_TEMPLATE_FUEL
         environment.auto_escape_callback = _never_escape
-        environment.add_function("raise_exception", _raise)
-        environment.add_function("strftime_now", _strftime_now)
+        environment.add_global("raise_exception", _raise)
+        environment.add_global("strftime_now", _strftime_now)
         environment.add_filter("tojson", _tojson)
         try:
             environment.add_template("chat", source)
@@ -46,7 +46,7 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, directory: Path) -> ChatTemplate | None:
-        """The template of a model directory: chat_template.jinja, else the entry of tokenizer_config.json; else None."""
+        """The template of a model directory: chat_template.jinja, or the entry of tokenizer_config.json; or None."""
         path, config = directory / "chat_template.jinja", _tokenizer_config(directory)
         source: Any = path.read_text("utf-8") if path.is_file() else config.get("chat_template")
         if isinstance(source, list):  # several named ones

@@ -56,7 +56,8 @@ class LocalEngine:
         self._description = description
         self._device = torch.device(info.device)
         self._sampler = Sampler(info.vocab_size, self._device)
-        self._limits = Limits(info.vocab_size, info.context_limit, info.pages, info.page_size)
+        bucket = 8 if self._device.type == "cpu" else 1
+        self._limits = Limits(info.vocab_size, info.context_limit, info.pages, info.page_size, bucket)
         self._running = False
 
     @classmethod
@@ -164,6 +165,7 @@ class LocalEngine:
     ) -> list[RowResult]:
         results = [RowResult([], packed.errors.get(i)) for i in range(len(batch.rows))]
         rows = packed.rows
+        healthy = healthy[: rows.query_lens.sum()]
         for i, fine in zip(packed.order, np.logical_and.reduceat(healthy, rows.starts).tolist(), strict=True):
             if not fine:
                 results[i].error = results[i].error or _NOT_FINITE
@@ -245,9 +247,10 @@ def _device(name: str | None) -> torch.device:
         raise Invalid(f"the device {name!r} is not supported", "use cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
         raise Unavailable("there is no CUDA device that torch can use", "use --device cpu")
-    if device.index is not None and device.index >= torch.cuda.device_count():
+    index = int(name.partition(":")[2] or torch.cuda.current_device())
+    if index >= torch.cuda.device_count():
         raise Unavailable(f"there is no {name}", f"there are {torch.cuda.device_count()} CUDA devices")
-    return torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+    return torch.device("cuda", index)
 
 
 def _dtype(name: str | None, config: ModelConfig, device: torch.device) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""From logits to readings: draws, log-probabilities, the most probable tokens, entropy. All rows together, on the device.
+"""From logits to readings: draws, log-probabilities, the most probable tokens, entropy. All rows together, on device.
 
 Rows are sorted by what they ask for, so that nobody pays for his neighbour: greedy rows take an argmax; rows with
 penalties or a temperature get a copy of their logits; only top-k and top-p rows are put in order. Results cross to the

@@ -110,7 +110,7 @@ class Decoder:
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, tokens: Sequence[int]) -> str:
-        """The text that became complete with these tokens; may be empty. Raises Invalid; the state is then unchanged."""
+        """The text that became complete with these tokens; may be empty. Raises Invalid, changing nothing."""
         special = self._tokenizer.special_tokens
         data = b"".join([self._tokenizer.piece(t) for t in tokens if t not in special])
         return self._utf8.decode(data)

@@ -1,0 +1,153 @@
+"""Ragged steps to try on a back end, and how to compare two of them. Also run as a program, under Triton's interpreter:
+
+TRITON_INTERPRET=1 python tests/kernels/kernel_cases.py triton
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from symphony_kernels import PagedAttention, PoolShape, Ragged, open_attention
+from symphony_kernels.torch_ref import ReferenceAttention, rotate
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rows of (queries, entries in all) in the order of the step."""
+
+    name: str
+    rows: tuple[tuple[int, int], ...]
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 32
+    page_size: int = 16
+    padding: int = 0
+
+
+CASES = (
+    Case("decodes", ((1, 130), (1, 70), (1, 5), (1, 1))),
+    Case("many decodes", tuple((1, n) for n in range(90, 0, -2))),
+    Case("one long decode", ((1, 400),)),
+    Case("fresh prompts", ((33, 33), (30, 30), (17, 17), (2, 2)), padding=6),
+    Case("equal fresh prompts", ((8, 8), (8, 8), (8, 8))),
+    Case("appends", ((20, 150), (5, 33), (2, 16), (2, 17))),
+    Case("everything", ((70, 200), (40, 40), (9, 64), (3, 3), (1, 100), (1, 16), (1, 1)), padding=3),
+    Case("mha", ((5, 33), (1, 31)), heads=3, kv_heads=3),
+    Case("mqa, wide heads", ((18, 40), (1, 64)), heads=6, kv_heads=1, head_dim=64),
+    Case("big pages", ((20, 150), (1, 65), (1, 64), (1, 63)), page_size=64),
+)
+LONG = (
+    Case("a long row", ((330, 350), (1, 400))),
+    Case("a long row of head size 128", ((130, 300),), heads=2, kv_heads=1, head_dim=128),
+)
+
+
+def build(case: Case, seed: int = 0, scatter: bool = True) -> tuple[PoolShape, Ragged, torch.Tensor]:
+    """The pool's shape, the step, and rope: [positions, head_dim / 2, 2]."""
+    random = np.random.default_rng(seed)
+    size = case.page_size
+    counts = [-(-n // size) for _, n in case.rows]
+    pages = 1 + sum(counts)
+    order = 1 + (random.permutation(pages - 1) if scatter else np.arange(pages - 1))
+    table = np.zeros((len(case.rows), max(counts)), np.int64)
+    at = 0
+    for i, n in enumerate(counts):
+        table[i, :n] = order[at : at + n]
+        table[i, n:] = table[i, n - 1]
+        at += n
+    positions, slots = [], []
+    for i, (queries, entries) in enumerate(case.rows):
+        p = np.arange(entries - queries, entries)
+        positions.append(p)
+        slots.append(table[i, p // size] * size + p % size)
+    pad = np.zeros(case.padding, np.int64)
+    rows = Ragged(
+        np.array([q for q, _ in case.rows]),
+        np.array([n for _, n in case.rows]),
+        table,
+        np.concatenate([*positions, pad]),
+        np.concatenate([*slots, pad]),
+    )
+    angles = torch.outer(torch.arange(512).double(), 10000 ** (-torch.arange(0, case.head_dim, 2) / case.head_dim))
+    rope = torch.stack([angles.cos(), angles.sin()], -1).float()
+    return PoolShape(2, pages, size, case.heads, case.kv_heads, case.head_dim), rows, rope
+
+
+def fill(backend: PagedAttention, reference: ReferenceAttention, seed: int = 1) -> None:
+    """The same random K/V in both pools, every layer."""
+    s = reference.shape
+    random = torch.Generator().manual_seed(seed)
+    reference.pool.copy_(torch.randn(reference.pool.shape, generator=random))
+    pool = backend.pool  # type: ignore[attr-defined]
+    if isinstance(pool, list):  # [layers][2, kv_heads, pages, page_size, head_dim]
+        for i in range(s.layers):
+            pool[i].copy_(reference.pool[:, i].permute(1, 3, 0, 2, 4))
+    else:
+        pool.copy_(reference.pool)
+
+
+def page_major(backend: PagedAttention) -> torch.Tensor:
+    """A back end's pool as [pages, layers, 2, page_size, kv_heads, head_dim]."""
+    pool = backend.pool  # type: ignore[attr-defined]
+    return torch.stack([p.permute(2, 0, 3, 1, 4) for p in pool], 1) if isinstance(pool, list) else pool.cpu()
+
+
+def difference(
+    name: str, case: Case, *, scatter: bool = True, dtype: torch.dtype = torch.float32, device: torch.device = CPU
+) -> float:
+    """Largest relative error (Frobenius) against the fp32 oracle: of each layer's attention, and of the pool."""
+    shape, rows, rope = build(case, scatter=scatter)
+    scale = case.head_dim**-0.5
+    oracle = ReferenceAttention(shape, rope, scale, torch.float32, CPU)
+    backend = open_attention(name, shape, rope.to(device), scale, dtype, device)
+    fill(backend, oracle)
+    if dtype != torch.float32:
+        oracle.pool.copy_(oracle.pool.to(dtype))
+    plans = backend.plan(rows), oracle.plan(rows)
+    worst = 0.0
+    for layer in range(shape.layers):
+        qkv = torch.randn(rows.tokens, case.heads + 2 * case.kv_heads, case.head_dim).to(dtype)
+        mine, theirs = qkv.clone().to(device), qkv.clone().float()
+        backend.write(layer, mine, plans[0])
+        oracle.write(layer, theirs, plans[1])
+        real = int(rows.query_lens.sum())
+        got = backend.attend(layer, mine, plans[0])
+        assert bool(got.isfinite().all())
+        worst = max(worst, relative(got[:real], oracle.attend(layer, theirs, plans[1])[:real]))
+    worst = max(worst, relative(page_major(backend)[1:], oracle.pool[1:]))
+    return worst
+
+
+def pages_differ(name: str, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> float:
+    """The same after a page copy and after clearing slots; exact."""
+    shape, rows, rope = build(CASES[0])
+    oracle = ReferenceAttention(shape, rope, 1.0, torch.float32, CPU)
+    backend = open_attention(name, shape, rope.to(device), 1.0, dtype, device)
+    fill(backend, oracle)
+    oracle.pool.copy_(oracle.pool.to(dtype))
+    for each in (backend, oracle):
+        each.copy_pages([1, 2], [5, 3])
+        each.clear_slots([int(rows.slots[0]), 40])
+    return float((page_major(backend).float() - oracle.pool).abs().max())
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Frobenius."""
+    a, b = a.float().cpu(), b.float().cpu()
+    return float((a - b).norm() / b.norm())
+
+
+__all__ = ["CASES", "LONG", "Case", "build", "difference", "pages_differ", "relative", "rotate"]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for each in CASES[:1] + CASES[2:]:  # not the one with many rows: the interpreter takes a second for each of them
+        print(f"{difference(sys.argv[1], each):.2e} {each.name}", flush=True)
+    print(f"{pages_differ(sys.argv[1]):.2e} pages", flush=True)
