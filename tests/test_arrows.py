@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "syscall": {"core", "engine"},
     "sandbox": {"syscall"},
     "process": {"sandbox", "syscall", "sched", "core"},
-    "program": {"sandbox"},
+    "program": {"sandbox", "syscall"},
     "host": {"program", "process", "sandbox", "syscall", "core", "engine"},
     "http": {"host", "process", "program", "engine"},
     "bench": {"host", "process", "program", "sandbox", "syscall", "core", "engine"},

@@ -12,9 +12,8 @@ import tempfile
 from pathlib import Path
 
 from symphony.errors import Invalid, InvalidProgram, NotFound
-
-from .check import text_of
-from .toolchain import BuildFailed, componentize, find_kit, replace
+from symphony.program.check import text_of
+from symphony.program.toolchain import BuildFailed, componentize, find_kit, replace
 
 MAIN_FILES = ("app.py", "main.py")
 _MODULE = "symphony_component"

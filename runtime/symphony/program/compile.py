@@ -21,10 +21,9 @@ from pathlib import Path
 import symphony
 from symphony import param
 from symphony.errors import InvalidProgram, LimitExceeded
+from symphony.program.compile_worker import INVALID
+from symphony.program.toolchain import replace
 from symphony.sandbox.config import SandboxConfig, engine_key
-
-from .compile_worker import INVALID
-from .toolchain import replace
 
 _ROOT = Path(symphony.__file__ or "").resolve().parent.parent
 """Where the worker finds this package."""

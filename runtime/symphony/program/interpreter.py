@@ -13,8 +13,7 @@ import tempfile
 from pathlib import Path
 
 from symphony.errors import InternalError
-
-from .toolchain import BuildFailed, Kit, componentize, find_kit, replace, version
+from symphony.program.toolchain import BuildFailed, Kit, componentize, find_kit, replace, version
 
 MODULE = "symphony_interpreter"
 _SOURCE = "from lip._interpreter import LipWorld, freeze\n\n__all__ = ['LipWorld']\nfreeze()\n"

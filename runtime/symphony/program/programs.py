@@ -18,12 +18,11 @@ from pathlib import Path
 
 from symphony.errors import Invalid, NotFound
 from symphony.param import MAX_LOADED_PROGRAMS
+from symphony.program import interpreter, source
+from symphony.program.check import kind_of, text_of
+from symphony.program.compile import CompileLimits, Compiler
+from symphony.program.store import ProgramInfo, Store, check_name, check_size, is_name
 from symphony.sandbox import LoadedProgram, Sandbox
-
-from . import interpreter, source
-from .check import kind_of, text_of
-from .compile import CompileLimits, Compiler
-from .store import ProgramInfo, Store, check_name, check_size, is_name
 
 __all__ = ["Launchable", "ProgramInfo", "Programs"]
 
