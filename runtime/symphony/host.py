@@ -82,7 +82,7 @@ class Runtime:
         self._store = _Home(self._home)
         if self._store.note:
             self.notes.append(self._store.note)
-        self._programs = Programs(self.sandbox, self._store.path, self._config.cache or _cache_directory())
+        self._programs = Programs(self.sandbox, self._store.path, self._config.cache or cache_directory())
         self._processes = ProcessTable(self.sandbox, self.core, self._config.limits, self._config.max_processes)
         return self
 
@@ -138,7 +138,7 @@ class Runtime:
     async def kill(self, process: Process) -> None:
         """End a process; returns when everything it held is released. No-op if it has ended."""
         self._processes.kill(process)
-        await asyncio.wait([asyncio.ensure_future(process.wait())])
+        await process.ended()
 
     def processes(self) -> list[Process]:
         return self._processes.all()
@@ -175,7 +175,7 @@ class _Home:
     def __init__(self, path: Path | None) -> None:
         self.note = ""
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        wanted = path or _data_directory()
+        wanted = path or data_directory()
         wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(wanted / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -196,12 +196,14 @@ class _Home:
             os.close(self._lock)
 
 
-def _data_directory() -> Path:
+def data_directory() -> Path:
+    """Where uploaded programs are kept by default: SYMPHONY_HOME, else the user's data directory."""
     root = os.environ.get("SYMPHONY_HOME")
     if root:
         return Path(root)
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "symphony"
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
+    """Where compiled code is kept by default: the user's cache directory."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "symphony"

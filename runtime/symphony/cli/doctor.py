@@ -113,9 +113,9 @@ def check_build() -> str:
 
 
 def check_directories() -> str:
-    from symphony.host import _cache_directory, _data_directory
+    from symphony.host import cache_directory, data_directory
 
-    programs, compiled = _data_directory(), _cache_directory()
+    programs, compiled = data_directory(), cache_directory()
     for path in (programs, compiled):
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)

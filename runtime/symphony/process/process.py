@@ -103,9 +103,13 @@ class Process:
         """Every event from the start on; ends with `result` or `error`."""
         return self.log_events.read()
 
+    async def ended(self) -> None:
+        """Wait for the end, whatever it is; by then everything that the process held is released."""
+        await asyncio.shield(self._finished)
+
     async def wait(self) -> Any:
         """The result, a JSON value. Raises the program's error (a SymphonyError) if it failed or was killed."""
-        await asyncio.shield(self._finished)
+        await self.ended()
         if self._error is not None:
             raise self._error
         return self._value

@@ -6,6 +6,7 @@ The only package that imports wasmtime. Bytes in, `Instance`s out; who calls, an
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ _RUN_TEXT = "run: func(args: string) -> result<string, string>"
 class LoadedProgram:
     """A compiled component that passed all checks, linked. Constant; keeps what its instances need alive."""
 
-    __slots__ = ("component", "component_address", "linkage", "run", "run_address")
+    __slots__ = ("__weakref__", "component", "component_address", "linkage", "run", "run_address")
 
     def __init__(self, component: Component, linkage: Linkage, run: ExportIndex) -> None:
         self.component = component
@@ -47,6 +48,12 @@ class LoadedProgram:
         self.linkage = linkage
         self.run = run
         self.run_address = abi.address(run.ptr())
+
+    def close(self) -> None:
+        """Release the native code; no instance of it is alive. What is left of this object is of no use."""
+        self.run.close()
+        self.component.close()
+        self.linkage.linker.close()
 
 
 class Sandbox:
@@ -65,6 +72,7 @@ class Sandbox:
         check_version()
         self.config = config
         self.engine_key = engine_key(config)
+        self._loaded: weakref.WeakSet[LoadedProgram] = weakref.WeakSet()
         self.current: Instance | None = None
         """Whose fiber runs: what callbacks refer to."""
         self._engine = running_engine(config)
@@ -116,7 +124,9 @@ class Sandbox:
         linkage = self._linker.link(reflector.imports())
         index = component.get_export_index("run")
         assert index is not None
-        return LoadedProgram(component, linkage, index)
+        program = LoadedProgram(component, linkage, index)
+        self._loaded.add(program)
+        return program
 
     # --- instances ----------------------------------------------------------------------------------------------------
     def instantiate(
@@ -142,9 +152,11 @@ class Sandbox:
         self._free.append(slot)
 
     def close(self) -> None:
-        """Release the engine. No instance is alive."""
+        """Release the engine, its pools, and all programs loaded into it. No instance is alive."""
         if self.live:
             raise Unavailable(f"{self.live} instances are alive", "end them before closing the sandbox")
+        for program in self._loaded:  # each holds on to the engine, whose pools are terabytes of address space
+            program.close()
         self._engine.close()
 
 
