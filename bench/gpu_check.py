@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from kernel_cases import CASES, LONG, Case, difference, pages_differ
+from kernel_cases import CASES, LONG, SHARED, Case, difference, pages_differ
 
 from bench.model_shapes import SHAPES, write
 from symphony.engine.local import LocalEngine
@@ -34,7 +34,7 @@ def kernels(device: torch.device) -> bool:
     """Relative errors of the Triton back end."""
     good = True
     print(f"\n{'case':34} {'bf16':>9} {'fp16':>9} {'fp32':>9}")
-    for case in CASES + LONG + WIDE:
+    for case in CASES + SHARED + LONG + WIDE:
         errors = [
             difference("triton", case, dtype=t, device=device) for t in (torch.bfloat16, torch.float16, torch.float32)
         ]

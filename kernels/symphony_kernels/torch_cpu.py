@@ -7,8 +7,9 @@ Rows are sorted into four kinds, each computed the way that measured best:
     fresh     no context, short   torch's fused attention on the new keys themselves, padded to the longest
     long      anything else       a row at a time: blocks of queries against the row's keys, oneDNN products
 
-A row whose pages are consecutive is read in place. Bounded temporaries: above some MiB page faults cost more than
-a second product. fp32 only. Layout and words: `interface`.
+Decodes and appends that begin with the same pages read those once, for all of them, and merge the two parts by their
+log-sum-exp. A row whose pages are consecutive is read in place. Bounded temporaries: above some MiB page faults cost
+more than a second product. fp32 only. Layout and words: `interface`.
 """
 
 from __future__ import annotations
@@ -29,12 +30,25 @@ GATHER_BYTES = 8 << 20
 """Most bytes of gathered keys and values at a time."""
 IN_PLACE_ENTRIES = 320
 """From this length on, a decoding row with consecutive pages is read in place."""
+SHARED_ENTRIES = 64
+"""Fewest common entries that rows attend to together."""
 APPEND_QUERIES = 64
 """Most queries of a row that is gathered together with others."""
 FRESH_QUERIES = 320
 """Most queries of a row for torch's fused attention: beyond it two oneDNN products are faster."""
 BLOCK_QUERIES = 256
 """Queries of a long row that are computed at a time."""
+
+
+@dataclass(slots=True)
+class _Keys:
+    """Entries `[0, entries)` of a sequence, in place or from pages."""
+
+    entries: int
+    start: int | None
+    """First key's place in a head's matrix, if the pages are consecutive."""
+    blocks: torch.Tensor | None
+    """[2 * kv_heads * pages]: places in the pool's list of blocks, otherwise."""
 
 
 @dataclass(slots=True)
@@ -56,6 +70,8 @@ class _Gathered:
     """Appends: [rows * queries], which of the T queries."""
     valid: torch.Tensor | None = None
     """Appends: places of the true queries in `index`, if some are padding."""
+    prefix: _Keys | None = None
+    """Entries that all rows have in common, and all queries see; `entries` are those after them."""
 
 
 @dataclass(slots=True)
@@ -86,11 +102,7 @@ class _Long:
 
     first: int
     queries: int
-    entries: int
-    start: int | None
-    """First key's place in a head's matrix, if the pages are consecutive."""
-    blocks: torch.Tensor | None
-    """[2 * kv_heads * pages] otherwise."""
+    keys: _Keys
 
 
 @dataclass(slots=True)
@@ -142,8 +154,9 @@ class CpuAttention:
         return plan
 
     def _plan_decodes(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
+        which = self._plan_shared(plan, rows, which)
         together: list[int] = []
-        starts, page = rows.starts, self.shape.page_size
+        starts = rows.starts
         for i in which.tolist():
             entries = int(rows.seq_lens[i])
             start = None
@@ -153,13 +166,38 @@ class CpuAttention:
                 plan.in_place.append(_InPlace(int(starts[i]), start, entries))
             else:
                 together.append(i)
-        for group in self._groups(rows, together, page):
-            plan.gathered.append(self._gather(rows, np.array(group)))
+        for group in self._groups(rows, together, 0):
+            plan.gathered.append(self._gather(rows, np.array(group), 0))
 
     def _plan_appends(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
+        which = self._plan_shared(plan, rows, which)
         order = which[np.lexsort((-rows.seq_lens[which], -rows.query_lens[which]))]
-        for group in self._groups(rows, order.tolist(), self.shape.page_size):
-            plan.gathered.append(self._gather(rows, np.array(group)))
+        for group in self._groups(rows, order.tolist(), 0):
+            plan.gathered.append(self._gather(rows, np.array(group), 0))
+
+    def _plan_shared(self, plan: _Plan, rows: Ragged, which: IntArray) -> IntArray:
+        """Plan the rows that begin with common pages; the others are returned."""
+        alone: list[int] = []
+        first_pages = rows.block_table[which, 0]
+        for page in np.unique(first_pages).tolist():
+            group = which[first_pages == page]
+            pages = self._common_pages(rows, group) if len(group) > 1 else 0
+            if pages * self.shape.page_size < SHARED_ENTRIES:
+                alone += group.tolist()
+                continue
+            prefix = self._keys(rows.block_table[group[0]], pages * self.shape.page_size)
+            order = group[np.lexsort((-rows.seq_lens[group], -rows.query_lens[group]))]
+            for part in self._groups(rows, order.tolist(), pages):
+                gathered = self._gather(rows, np.array(part), pages)
+                gathered.prefix = prefix
+                plan.gathered.append(gathered)
+        return np.sort(np.array(alone, np.int64))
+
+    def _common_pages(self, rows: Ragged, group: IntArray) -> int:
+        """Full pages that all of these rows begin with, before any of their queries."""
+        context = int((rows.seq_lens[group] - rows.query_lens[group]).min()) // self.shape.page_size
+        table = rows.block_table[group, :context]
+        return int((table == table[0]).all(0).cumprod().sum())
 
     def _plan_fresh(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
         starts, order = rows.starts, which[np.argsort(-rows.query_lens[which], kind="stable")].tolist()
@@ -174,17 +212,17 @@ class CpuAttention:
             else:
                 plan.fresh.append(_Fresh(0, n, longest, *_padded(starts[group], rows.query_lens[group])))
 
-    def _groups(self, rows: Ragged, which: list[int], page: int) -> list[list[int]]:
-        """Neighbours of similar size whose gathered keys and values stay within GATHER_BYTES."""
+    def _groups(self, rows: Ragged, which: list[int], skip: int) -> list[list[int]]:
+        """Neighbours of similar size whose gathered keys and values, without `skip` pages, stay within GATHER_BYTES."""
         s = self.shape
         groups: list[list[int]] = []
         widest, last = 0, -2
         for i in which:
-            pages, queries = -(-int(rows.seq_lens[i]) // page), int(rows.query_lens[i])
+            pages, queries = -(-int(rows.seq_lens[i]) // s.page_size) - skip, int(rows.query_lens[i])
             group = groups[-1] if groups else []
             wider = max(widest, pages)
-            size = (len(group) + 1) * wider * page * s.kv_heads * s.head_dim * 8
-            adjacent = queries > 1 or last == i - 1
+            size = (len(group) + 1) * wider * s.page_size * s.kv_heads * s.head_dim * 8
+            adjacent = queries > 1 or skip > 0 or last == i - 1
             even = 2 * pages >= widest and (
                 queries == 1 or 2 * queries > int(rows.query_lens[group[0]]) if group else True
             )
@@ -197,28 +235,32 @@ class CpuAttention:
             last = i
         return groups
 
-    def _gather(self, rows: Ragged, which: IntArray) -> _Gathered:
-        queries, entries = rows.query_lens[which], rows.seq_lens[which]
+    def _gather(self, rows: Ragged, which: IntArray, skip: int) -> _Gathered:
+        """`skip`: pages at the rows' beginning that are not gathered."""
+        queries, entries = rows.query_lens[which], rows.seq_lens[which] - skip * self.shape.page_size
         pages = -(-int(entries.max()) // self.shape.page_size)
         most, width = int(queries.max()), pages * self.shape.page_size
-        table = rows.block_table[which, :pages]
+        table = rows.block_table[which, skip : skip + pages]
         blocks = torch.from_numpy((self._head_of_page + table[None, :, None, :]).reshape(-1))
         at = (entries - queries)[:, None] + np.arange(most)  # each query's own entry
         hidden = np.arange(width) > at[:, :, None]
         mask = torch.from_numpy(hidden)[:, None, :, None].float().mul_(HIDDEN)
         first = int(rows.starts[which[0]])
         group = _Gathered(first, len(which), most, width, blocks, mask)
-        if most > 1:
+        if most > 1 or skip:
             group.index, group.valid = _padded(rows.starts[which], queries)
         return group
 
     def _long(self, rows: Ragged, i: int) -> _Long:
-        entries = int(rows.seq_lens[i])
-        start, blocks = self._consecutive(rows.block_table[i], entries), None
-        if start is None:
-            table = rows.block_table[i, : -(-entries // self.shape.page_size)]
-            blocks = torch.from_numpy((self._head_of_page + table).reshape(-1))
-        return _Long(int(rows.starts[i]), int(rows.query_lens[i]), entries, start, blocks)
+        keys = self._keys(rows.block_table[i], int(rows.seq_lens[i]))
+        return _Long(int(rows.starts[i]), int(rows.query_lens[i]), keys)
+
+    def _keys(self, table: IntArray, entries: int) -> _Keys:
+        start = self._consecutive(table, entries)
+        if start is not None:
+            return _Keys(entries, start, None)
+        pages = table[: -(-entries // self.shape.page_size)]
+        return _Keys(entries, None, torch.from_numpy((self._head_of_page + pages).reshape(-1)))
 
     def _consecutive(self, table: IntArray, entries: int) -> int | None:
         pages = table[: -(-entries // self.shape.page_size)]
@@ -263,11 +305,44 @@ class CpuAttention:
             q = q.transpose(1, 2).reshape(-1, g.queries * s.group, s.head_dim)
         scores = torch.bmm(q, keys.transpose(1, 2))
         scores.view(g.rows, s.kv_heads, g.queries, s.group, g.entries).add_(g.mask)
-        out = torch.bmm(torch.softmax(scores, -1), values)
+        if g.prefix is None:
+            out = torch.bmm(torch.softmax(scores, -1), values)
+        else:
+            out = self._merge_prefix(layer, q, g.prefix, scores, values)
         if g.queries == 1:
             return out.view(g.rows, 1, s.heads, s.head_dim)
         out = out.view(g.rows, s.kv_heads, g.queries, s.group, s.head_dim).transpose(1, 2)
         return out.reshape(g.rows, g.queries, s.heads, s.head_dim)
+
+    def _merge_prefix(
+        self, layer: int, q: torch.Tensor, prefix: _Keys, scores: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        """[rows * kv_heads, queries * group, head_dim]: attention to own entries and to a common prefix."""
+        s = self.shape
+        weights = torch.softmax(scores, -1)
+        # the largest weight is exp(largest score - log-sum-exp)
+        own = scores.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
+        out = torch.bmm(weights, values)
+        keys, values = self._read(layer, prefix)
+        by_head = [x.view(-1, s.kv_heads, *x.shape[1:]) for x in (q, own, out)]
+        for h in range(s.kv_heads):
+            q_h, own_h, out_h = (x[:, h] for x in by_head)
+            scores = product(q_h.reshape(-1, s.head_dim), keys[h])
+            weights = torch.softmax(scores, -1)
+            common = scores.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
+            share = torch.sigmoid(common.view_as(own_h) - own_h)
+            out_h.lerp_(product(weights, values[h].t()).view(out_h.shape), share)
+        return out
+
+    def _read(self, layer: int, keys: _Keys) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values, [kv_heads, entries, head_dim] each."""
+        s = self.shape
+        if keys.blocks is None:
+            assert keys.start is not None
+            both = self._heads[layer][:, :, keys.start : keys.start + keys.entries]
+        else:
+            both = self._blocks[layer].index_select(0, keys.blocks).view(2, s.kv_heads, -1, s.head_dim)
+        return both[0, :, : keys.entries], both[1, :, : keys.entries]
 
     def _attend_in_place(self, layer: int, qkv: torch.Tensor, row: _InPlace, out: torch.Tensor) -> None:
         s = self.shape
@@ -301,14 +376,9 @@ class CpuAttention:
 
     def _attend_long(self, layer: int, qkv: torch.Tensor, row: _Long, out: torch.Tensor) -> None:
         s = self.shape
-        if row.start is not None:
-            keys, values = self._heads[layer][:, :, row.start : row.start + row.entries]
-        else:
-            assert row.blocks is not None
-            gathered = self._blocks[layer].index_select(0, row.blocks).view(2, s.kv_heads, -1, s.head_dim)
-            keys, values = gathered[:, :, : row.entries]
+        keys, values = self._read(layer, row.keys)
         queries = qkv[row.first : row.first + row.queries, : s.heads]
-        context = row.entries - row.queries
+        context = row.keys.entries - row.queries
         for a in range(0, row.queries, BLOCK_QUERIES):
             n = min(BLOCK_QUERIES, row.queries - a)
             end = context + a + n

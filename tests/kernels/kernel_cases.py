@@ -28,6 +28,8 @@ class Case:
     head_dim: int = 32
     page_size: int = 16
     padding: int = 0
+    shared: int = 0
+    """Pages that all rows begin with."""
 
 
 CASES = (
@@ -41,6 +43,11 @@ CASES = (
     Case("mha", ((5, 33), (1, 31)), heads=3, kv_heads=3),
     Case("mqa, wide heads", ((18, 40), (1, 64)), heads=6, kv_heads=1, head_dim=64),
     Case("big pages", ((20, 150), (1, 65), (1, 64), (1, 63)), page_size=64),
+)
+SHARED = (
+    Case("decodes after a common prefix", ((1, 130), (1, 129), (1, 120), (1, 97)), shared=6),
+    Case("appends after a common prefix", ((9, 140), (20, 120), (3, 99), (1, 130), (1, 97)), shared=6, padding=2),
+    Case("forks just made", ((1, 81), (1, 81), (1, 81)), shared=5),
 )
 LONG = (
     Case("a long row", ((330, 350), (1, 400))),
@@ -61,6 +68,7 @@ def build(case: Case, seed: int = 0, scatter: bool = True) -> tuple[PoolShape, R
         table[i, :n] = order[at : at + n]
         table[i, n:] = table[i, n - 1]
         at += n
+    table[:, : case.shared] = table[0, : case.shared]
     positions, slots = [], []
     for i, (queries, entries) in enumerate(case.rows):
         p = np.arange(entries - queries, entries)
@@ -143,11 +151,13 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
 
-__all__ = ["CASES", "LONG", "Case", "build", "difference", "pages_differ", "relative", "rotate"]
+__all__ = ["CASES", "LONG", "SHARED", "Case", "build", "difference", "pages_differ", "relative", "rotate"]
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for each in CASES[:1] + CASES[2:]:  # not the one with many rows: the interpreter takes a second for each of them
+    for each in (
+        CASES[:1] + CASES[2:] + SHARED[1:2]
+    ):  # not the one with many rows: the interpreter takes a second for each of them
         print(f"{difference(sys.argv[1], each):.2e} {each.name}", flush=True)
     print(f"{pages_differ(sys.argv[1]):.2e} pages", flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kernel_cases import CASES, CPU, LONG, build, difference, pages_differ
+from kernel_cases import CASES, CPU, LONG, SHARED, build, difference, pages_differ
 
 from symphony_kernels import BackendUnavailable, open_attention
 from symphony_kernels.torch_cpu import CpuAttention
@@ -21,7 +21,7 @@ NEEDS_TRITON = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 
 
 @pytest.mark.parametrize("scatter", [True, False])
-@pytest.mark.parametrize("case", CASES + LONG, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", CASES + SHARED + LONG, ids=lambda c: c.name)
 def test_the_cpu_path_equals_the_oracle(case, scatter):
     assert difference("torch", case, scatter=scatter) < 2e-6
 
@@ -30,7 +30,7 @@ def test_the_cpu_path_splits_what_is_too_much_to_gather(monkeypatch):
     from symphony_kernels import torch_cpu
 
     monkeypatch.setattr(torch_cpu, "GATHER_BYTES", 100_000)
-    for case in CASES[:2] + CASES[5:7]:
+    for case in CASES[:2] + CASES[5:7] + SHARED:
         assert difference("torch", case) < 2e-6
 
 
@@ -55,7 +55,7 @@ def test_triton_under_its_interpreter():
     assert run.returncode == 0, run.stderr
     errors = {name: float(error) for error, _, name in (line.partition(" ") for line in run.stdout.splitlines())}
     assert errors.pop("pages") == 0
-    assert len(errors) == len(CASES) - 1
+    assert len(errors) == len(CASES)
     assert max(errors.values()) < 2e-6, errors
 
 

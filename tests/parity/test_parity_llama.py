@@ -88,7 +88,7 @@ def test_eight_sequences_of_mixed_lengths_together(model):
         assert_close(torch.cat(parts), reference(prompt[:a]))
 
 
-@pytest.mark.parametrize("length", [15, 16, 17, 40])
+@pytest.mark.parametrize("length", [15, 16, 17, 40, 100])
 def test_forks_share_pages_and_part_ways(model, length):
     engine, reference = model
     prompt = tokens(length, length)
