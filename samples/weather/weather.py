@@ -14,11 +14,7 @@ CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 @main
 async def weather(question: str = "What is the weather in Paris?", max_tokens: int = 64) -> dict[str, object]:
-    offered = [
-        {"type": "function", "function": {"name": t.name, "description": t.summary, "parameters": t.schema}}
-        for t in tools()
-    ]
-    async with Context(tools=offered) as ctx:
+    async with Context(tools=[t.as_function() for t in tools()]) as ctx:
         ctx.user(question)
         reply = await ctx.generate(max_tokens=max_tokens)
         calls = []

@@ -21,6 +21,11 @@ class Tool:
     summary: str
     schema: dict[str, Any]
 
+    def as_function(self) -> dict[str, Any]:
+        """The tool in the format that chat templates expect (OpenAI's)."""
+        function = {"name": self.name, "description": self.summary, "parameters": self.schema}
+        return {"type": "function", "function": function}
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
