@@ -41,10 +41,10 @@ def _world(app: str, filename: str) -> type:
         except _entry.Finished:
             raise _entry.Failure("the program ends itself at top level, before its main function runs") from None
     function, parameters = _entry.entry_of(module.__dict__)
-    for other in list(sys.modules.values()):
+    for other in list(sys.modules.values()):  # their sources, for tracebacks: there are no files at run time
         path = getattr(other, "__file__", None) or ""
-        if path.startswith(root):
-            linecache.getlines(path)
+        if path.startswith(root) and path != app:
+            _report.remember(path.removeprefix(root), "".join(linecache.getlines(path)))
     _interpreter.freeze()
 
     class LipWorld:
