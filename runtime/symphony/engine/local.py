@@ -78,13 +78,13 @@ class LocalEngine:
         `model`: "tiny", a directory, or ORG/NAME in the local Hugging Face cache. `device`: "cpu", "cuda" or "cuda:N";
         None takes a GPU if there is one. `dtype`: "float32", "bfloat16", "float16"; None is fp32 on a CPU, else the
         checkpoint's own. `pages`: of the pool, scratch page included; None sizes it from memory. `threads`: of a CPU
-        step; None takes all cores. Raises NotFound, Invalid, Unavailable, NoSpace.
+        step; None takes all cores but one, which guests and the loop need. Raises NotFound, Invalid, Unavailable, NoSpace.
         """
         directory = registry.find(model)
         config = ModelConfig.load(directory)
         where = _device(device)
         kind = _dtype(dtype, config, where)
-        worker = ThreadPoolExecutor(1, "engine", _prepare_thread, (threads or os.cpu_count() or 1, where))
+        worker = ThreadPoolExecutor(1, "engine", _prepare_thread, (threads or max((os.cpu_count() or 1) - 1, 1), where))
         try:
             future = worker.submit(_load, directory, config, where, kind, pages, page_size, attention)
             transformer, backend, identity = future.result()
