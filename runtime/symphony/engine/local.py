@@ -78,7 +78,8 @@ class LocalEngine:
         `model`: "tiny", a directory, or ORG/NAME in the local Hugging Face cache. `device`: "cpu", "cuda" or "cuda:N";
         None takes a GPU if there is one. `dtype`: "float32", "bfloat16", "float16"; None is fp32 on a CPU, else the
         checkpoint's own. `pages`: of the pool, scratch page included; None sizes it from memory. `threads`: of a CPU
-        step; None takes all cores but one, which guests and the loop need. Raises NotFound, Invalid, Unavailable, NoSpace.
+        step; None takes all cores but one, which guests and the loop need.
+        Raises NotFound, Invalid, Unavailable, NoSpace.
         """
         directory = registry.find(model)
         config = ModelConfig.load(directory)
