@@ -15,7 +15,7 @@ from typing import Any
 
 from symphony.core.core import Core
 from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, SymphonyError, TimedOut
-from symphony.param import DRAIN_NS, MAX_FINISHED_PROCESSES, MAX_PROCESSES
+from symphony.param import DRAIN_NS, MAX_FINISHED_BYTES, MAX_FINISHED_PROCESSES, MAX_PROCESSES
 from symphony.process.process import LaunchOptions, Process, State
 from symphony.sandbox.config import InstanceLimits
 from symphony.sandbox.instance import Instance
@@ -44,6 +44,9 @@ class ProcessTable:
         self._pids = itertools.count(1)
         self._live: dict[int, Process] = {}
         self._ended: dict[int, Process] = {}
+        self._kept: dict[int, int] = {}
+        """Bytes that each ended one keeps."""
+        self._kept_bytes = 0
         self._by_instance: dict[Instance, Process] = {}
         self._burials: set[asyncio.Future[None]] = set()
         self._drain_scheduled = False
@@ -106,6 +109,7 @@ class ProcessTable:
             self.kill(process, Cancelled("the host is shutting down"))
         while self._burials:
             await asyncio.gather(*self._burials)
+            await asyncio.sleep(0)  # their callbacks empty the set; a gather of finished tasks does not let them
 
     # ---- turns
     def _woken(self, instance: Instance) -> None:
@@ -179,10 +183,19 @@ class ProcessTable:
         self._scheduler.remove(process.pid)
         self._by_instance.pop(process.instance, None)
         del self._live[process.pid]
-        self._ended[process.pid] = process
-        while len(self._ended) > MAX_FINISHED_PROCESSES:
-            del self._ended[next(iter(self._ended))]
+        self._remember(process)
         self._in_background(process.close(state))
+
+    def _remember(self, process: Process) -> None:
+        """Keep it readable for a while; the oldest ones make room."""
+        ended = self._ended
+        ended[process.pid] = process
+        self._kept[process.pid] = process.kept_bytes
+        self._kept_bytes += process.kept_bytes
+        while len(ended) > MAX_FINISHED_PROCESSES or (self._kept_bytes > MAX_FINISHED_BYTES and len(ended) > 1):
+            oldest = next(iter(ended))
+            del ended[oldest]
+            self._kept_bytes -= self._kept.pop(oldest)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
