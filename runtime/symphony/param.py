@@ -12,18 +12,24 @@ MAX_ARGS_BYTES = 1 << 20
 """Bytes of a run's JSON arguments."""
 MAX_RESULT_BYTES = 16 << 20
 """Bytes of a run's JSON result."""
+MAX_ERROR_CHARS = 64 << 10
+"""Characters of a run's error, its traceback included, that are kept: its end, where Python says what it was."""
 
 # --- processes --------------------------------------------------------------------------------------------------------
 MAX_PROCESSES = 4096
 """Live processes in one host."""
 MAX_FINISHED_PROCESSES = 256
-"""Ended processes whose events stay readable."""
+"""Ended processes whose events stay readable..."""
+MAX_FINISHED_BYTES = 256 << 20
+"""...as long as these bytes hold them all; the oldest are forgotten first."""
 DRAIN_NS = 2_000_000
 """Nanoseconds of CPU that guests may use before the event loop gets its turn."""
 MAX_OUTPUT_BACKLOG = 1 << 20
 """Bytes of output that a client may lag behind before its LIP is suspended."""
 MAX_OUTPUT_BYTES = 64 << 20
-"""Bytes of output that one process may emit."""
+"""Bytes of output that one process may emit..."""
+OUTPUT_EVENT_BYTES = 64
+"""...where each piece counts for so many more, which keeping it costs."""
 MAX_LOG_BYTES = 1 << 20
 """Bytes of log kept for one process; later lines are dropped and counted."""
 DEFAULT_WALL_SECONDS = 600.0
@@ -40,6 +46,10 @@ MAX_TOOL_CALLS = 64
 """Tool calls in flight for one process."""
 TOOL_SECONDS = 60.0
 """Seconds that one tool call may take."""
+MAX_TOOL_THREADS = 64
+"""Calls of one tool that is a plain function that may run at once, in a thread each."""
+MAX_TOOL_ERROR_CHARS = 10_000
+"""Characters of a tool's exception that its caller gets to see."""
 MAX_TOOL_RESULT_BYTES = 4 << 20
 """Bytes of one tool's JSON result."""
 

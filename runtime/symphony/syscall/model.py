@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symphony.engine.tokenizer import Decoder, Tokenizer
 from symphony.errors import Invalid
+from symphony.syscall import strict_json
 from symphony.syscall.caller import Caller
 from symphony.syscall.values import Handler
 
@@ -58,8 +58,8 @@ def render_chat(caller: Caller, model: Model, conversation: str) -> str:
     if template is None:
         raise Invalid(f"the model {model.name!r} has no chat template", "feed raw text instead: ctx.feed(text)")
     try:
-        value = json.loads(conversation)
-    except (ValueError, RecursionError) as e:
+        value = strict_json.loads(conversation)
+    except ValueError as e:
         raise Invalid(f"the conversation is not JSON: {e}", 'pass {"messages": [...]}') from None
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
         raise Invalid("the conversation has no list of messages", 'pass {"messages": [{"role": ..., "content": ...}]}')

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from symphony.errors import Cancelled, InternalError, Invalid, LimitExceeded, NotFound, SymphonyError
 from symphony.param import MAX_TOOL_CALLS
 from symphony.syscall.caller import Caller
+from symphony.syscall import strict_json
 from symphony.syscall.pollable import Pollable
 from symphony.syscall.toolbox import Tool
 from symphony.syscall.values import Err, Handler, Ok
@@ -29,7 +30,12 @@ class ToolCall:
     def __init__(self, tool: Tool, arguments: Mapping[str, Any]) -> None:
         self.pollable = Pollable()
         self.task = asyncio.ensure_future(tool.call(arguments))
-        self.task.add_done_callback(lambda _: self.pollable.fire())
+        self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[str]) -> None:
+        if not task.cancelled():
+            task.exception()  # seen: a guest that never asks must not fill the host's log
+        self.pollable.fire()
 
     def result(self) -> Ok[str] | Err[SymphonyError] | None:
         if not self.task.done():
@@ -51,8 +57,8 @@ def list_tools(caller: Caller) -> list[Description]:
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as e:
+        value = strict_json.loads(text)
+    except ValueError as e:
         raise Invalid(f"the tool's arguments are not JSON: {e}") from None
     if not isinstance(value, dict):
         raise Invalid("the tool's arguments are not a JSON object", 'pass {"name": value, ...}')

@@ -6,15 +6,18 @@ A tool is a name, a sentence, a JSON schema of its arguments, and something to a
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import inspect
 import json
+import threading
 import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from symphony.errors import Invalid, SymphonyError, TimedOut, Unavailable
-from symphony.param import MAX_TOOL_RESULT_BYTES, TOOL_SECONDS
+from symphony.param import MAX_TOOL_ERROR_CHARS, MAX_TOOL_RESULT_BYTES, MAX_TOOL_THREADS, TOOL_SECONDS
 
 _SCHEMAS: Mapping[Any, str] = {
     str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object", type(None): "null",
@@ -44,6 +47,7 @@ class Tool:
         self.function = function
         self.summary = inspect.getdoc(function) or ""
         self._signature = inspect.signature(function)
+        self._threads = 0
         self.schema = self._arguments_schema()
 
     def _arguments_schema(self) -> dict[str, Any]:
@@ -76,18 +80,49 @@ class Tool:
         """The result as JSON. Invalid, Unavailable (it raised) or TimedOut."""
         self.bind(arguments)
         try:
-            async with asyncio.timeout(TOOL_SECONDS):
+            async with asyncio.timeout(TOOL_SECONDS) as limit:
                 if inspect.iscoroutinefunction(self.function):
                     value = await self.function(**arguments)
                 else:
-                    value = await asyncio.to_thread(self.function, **arguments)
-        except TimeoutError:
-            raise TimedOut(f"tool {self.name!r} took longer than {TOOL_SECONDS:g} s") from None
+                    value = await self._in_thread(arguments)
         except SymphonyError:
             raise
-        except Exception as e:
-            raise Unavailable(f"tool {self.name!r} failed: {type(e).__name__}: {e}") from e
+        except (Exception, SystemExit) as e:  # SystemExit would end the event loop
+            if isinstance(e, TimeoutError) and limit.expired():
+                raise TimedOut(f"tool {self.name!r} took longer than {TOOL_SECONDS:g} s") from None
+            text = f"tool {self.name!r} failed: {type(e).__name__}: {e}"
+            raise Unavailable(text[:MAX_TOOL_ERROR_CHARS].encode("utf-8", "replace").decode()) from e
         return self._encode(value)
+
+    async def _in_thread(self, arguments: Mapping[str, Any]) -> Any:
+        """What the function returns, or raises. Each call has a thread of its own, which does not keep the host from
+        exiting: in a shared pool a few calls that hang would hold up everybody else's."""
+        if self._threads >= MAX_TOOL_THREADS:
+            raise Unavailable(f"{self._threads} calls of tool {self.name!r} are running", "try again later")
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            self._threads -= 1
+            if not ended.done():
+                ended.set_result((value, error))
+
+        def work() -> None:
+            outcome: tuple[Any, BaseException | None]
+            try:
+                outcome = context.run(self.function, **arguments), None
+            except BaseException as e:
+                outcome = None, e
+            with contextlib.suppress(RuntimeError):  # the host is gone
+                loop.call_soon_threadsafe(settle, *outcome)
+
+        self._threads += 1
+        threading.Thread(target=work, name=f"tool {self.name}", daemon=True).start()
+        value, error = await ended
+        if error is not None:
+            raise error
+        return value
 
     def _encode(self, value: Any) -> str:
         try:
