@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from symphony.errors import LimitExceeded
-from symphony.param import MAX_LOG_BYTES, MAX_OUTPUT_BACKLOG, MAX_OUTPUT_BYTES
+from symphony.param import MAX_LOG_BYTES, MAX_OUTPUT_BACKLOG, MAX_OUTPUT_BYTES, OUTPUT_EVENT_BYTES
 
 
 class Event(NamedTuple):
@@ -40,6 +40,8 @@ class EventLog:
         self.events: list[Event] = []
         self.closed = False
         self.output_size = 0
+        self.kept = 0
+        """Roughly the bytes that the output takes."""
         self._log_size = 0
         self._dropped = 0
         self._readers: list[_Reader] = []
@@ -70,9 +72,14 @@ class EventLog:
 
     async def output(self, text: str) -> None:
         """Output for the client; suspends while an attached reader is far behind."""
+        if not text:
+            return
+        self.kept += len(text) + OUTPUT_EVENT_BYTES
+        if self.kept > MAX_OUTPUT_BYTES:
+            raise LimitExceeded(
+                f"the program emitted more than {MAX_OUTPUT_BYTES} characters", "emit less, in larger pieces"
+            )
         self.output_size += len(text)
-        if self.output_size > MAX_OUTPUT_BYTES:
-            raise LimitExceeded(f"the program emitted more than {MAX_OUTPUT_BYTES} characters", "emit less")
         self.add("output", {"text": text})
         while self._lag() > MAX_OUTPUT_BACKLOG and not self.closed:
             writer: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -24,10 +23,11 @@ from typing import Any
 
 from symphony.core.core import Core
 from symphony.errors import InternalError, ProgramError, SymphonyError
-from symphony.param import DEFAULT_CPU_SECONDS, DEFAULT_WALL_SECONDS, MAX_RESULT_BYTES
+from symphony.param import DEFAULT_CPU_SECONDS, DEFAULT_WALL_SECONDS, MAX_ERROR_CHARS, MAX_RESULT_BYTES
 from symphony.process.events import Event, EventLog
 from symphony.sandbox.instance import Instance
 from symphony.sandbox.outcome import Exited, Failed, Returned, Trapped
+from symphony.syscall import strict_json
 from symphony.syscall.inbox import Inbox
 from symphony.syscall.process import UsageRecord, usage_so_far
 from symphony.syscall.toolbox import Tool
@@ -87,6 +87,7 @@ class Process:
         self._final_usage: UsageRecord | None = None
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._value: Any = None
+        self._result_size = 0
         self._error: SymphonyError | None = None
 
     # ---- what a client sees
@@ -102,6 +103,11 @@ class Process:
     def events(self) -> AsyncIterator[Event]:
         """Every event from the start on; ends with `result` or `error`."""
         return self.log_events.read()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Roughly what its output and result take for as long as they are readable."""
+        return self.log_events.kept + self._result_size
 
     async def ended(self) -> None:
         """Wait for the end, whatever it is; by then everything that the process held is released."""
@@ -154,8 +160,9 @@ class Process:
         elif isinstance(outcome, Returned):
             self._error = _guest_error(outcome.value.value)
         elif isinstance(outcome, Trapped):
+            message, backtrace = _end_of(outcome.message), _end_of(outcome.backtrace)
             self._error = ProgramError(
-                f"the program trapped: {outcome.message}", "see the Wasm backtrace and the log", outcome.backtrace
+                f"the program trapped: {message}", "see the Wasm backtrace and the log", backtrace
             )
         elif isinstance(outcome, Exited):
             text = f"the program called exit({outcome.code}) instead of returning a result"
@@ -169,9 +176,10 @@ class Process:
         if len(text) > MAX_RESULT_BYTES:
             self._error = ProgramError(f"the result has {len(text)} characters, at most {MAX_RESULT_BYTES}")
             return
+        self._result_size = len(text)
         try:
-            self._value = json.loads(text)
-        except (ValueError, RecursionError) as e:
+            self._value = strict_json.loads(text)
+        except ValueError as e:
             self._error = ProgramError(f"the program's result is not JSON: {e}", "return a JSON text from run")
 
     def fail(self, error: SymphonyError) -> None:
@@ -209,9 +217,14 @@ class Process:
             self._finished.set_result(None)
 
 
+def _end_of(text: str) -> str:
+    """A guest may choose texts of many megabytes."""
+    return text if len(text) <= MAX_ERROR_CHARS else f"[...]\n{text[-MAX_ERROR_CHARS:]}"
+
+
 def _guest_error(text: str) -> ProgramError:
     """A guest's error text: `message`, then `hint: ...` on a line of its own, or a traceback whose last line it is."""
-    text, _, hint = text.rstrip().partition("\n  hint: ")
+    text, _, hint = _end_of(text).rstrip().partition("\n  hint: ")
     lines = text.splitlines()
     if len(lines) > 1:
         return ProgramError(lines[-1], hint, text)
