@@ -132,7 +132,7 @@ class Runtime:
             raise Invalid(f"the arguments are not JSON values: {e}") from None
         if len(text) > MAX_ARGS_BYTES:
             raise LimitExceeded(f"the arguments have {len(text)} bytes, at most {MAX_ARGS_BYTES}")
-        loaded = await self._programs.load(program)
+        loaded = await self._programs.load(program, tenant=options.tenant)
         return self._processes.launch(loaded.program, loaded.name, loaded.argument(text), options, self._tools)
 
     async def kill(self, process: Process) -> None:

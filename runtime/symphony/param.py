@@ -135,9 +135,9 @@ IN_LOOP_TOKENS = 8
 """A prediction of at most so many tokens counts as a guest's loop, which may wait for others; more is prefill."""
 
 # --- programs ----------------------------------------------------------------------------------------------------------
-COMPILE_CPU_SECONDS = 30
+COMPILE_CPU_SECONDS = 60
 """CPU seconds that compiling one component may take, in its own process."""
-COMPILE_WALL_SECONDS = 60.0
+COMPILE_WALL_SECONDS = 120.0
 """Seconds that it may take on a busy machine."""
 COMPILE_MEMORY_BYTES = 4 << 30
 """Address space of the compiling process."""
