@@ -30,13 +30,15 @@ check: $(STAMP) ## lint, format, types, generated files
 	@$(BIN)/ruff format --check $(SRC)
 	@$(BIN)/pyright
 	@$(BIN)/python -m tools.witgen --check
+	@$(BIN)/python -m tools.limits --check
 
 fmt: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix-only --quiet $(SRC)
 	@$(BIN)/ruff format --quiet $(SRC)
 
-gen: $(STAMP) ## regenerate what is derived from wit/
+gen: $(STAMP) ## regenerate what is derived from wit/ and param.py
 	@$(BIN)/python -m tools.witgen
+	@$(BIN)/python -m tools.limits
 
 bench: $(STAMP) ## measure the host
 	@$(BIN)/symphony bench host

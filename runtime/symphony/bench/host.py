@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class GatedEngine(FakeEngine):
 
 
 @asynccontextmanager
-async def host(engine: FakeEngine, instances: int, home: Path) -> AsyncIterator[Runtime]:
+async def host(engine: FakeEngine, instances: int, home: Path) -> AsyncGenerator[Runtime]:
     """A runtime over a fake engine with room for that many instances."""
     config = Config(sandbox=SandboxConfig(max_instances=instances + 8), max_processes=instances + 8)
     async with Runtime([engine], home=home, config=config) as rt:

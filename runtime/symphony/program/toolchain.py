@@ -61,7 +61,7 @@ def version() -> str:
     except importlib.metadata.PackageNotFoundError:
         raise Unavailable(
             "building Python components needs componentize-py, which is not installed",
-            "pip install 'symphony-lip[build]'",
+            "pip install componentize-py",
         ) from None
 
 
