@@ -35,10 +35,8 @@ def limits(source: str) -> Iterator[Limit]:
     for node, after in zip(body, [*body[1:], None], strict=True):
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             continue
-        described = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        if not described:
+        if not isinstance(after, ast.Expr) or not isinstance(after.value, ast.Constant):
             raise SystemExit(f"{PARAM.name}: {node.targets[0].id} has no text below it that says what it limits")
-        assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         section = [title for n, title in sections if n < node.lineno][-1]
         meaning = " ".join(str(after.value.value).split())
         yield Limit(section, node.targets[0].id, _readable(ast.unparse(node.value)), meaning)
