@@ -1,8 +1,9 @@
 """`symphony bench engine`: tokens per second through the whole host, on a real model.
 
 With `--in-loop`, LIPs that choose every token themselves (argmax of a prediction) run beside LIPs that call
-`generate`; both produce the same tokens, and the report gives the ratio. CPU figures are tokens per CPU-second of the
-whole process.
+`generate`, and the report gives the ratio and the share of LIPs that produced the very same tokens: all of them on the
+CPU; on an accelerator a product rounds as the size of its batch has it, so near ties may fall either way. CPU figures
+are tokens per CPU-second of the whole process.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 
 from symphony.bench.report import Report
 from symphony.engine.engine import Engine
-from symphony.errors import InternalError
 from symphony.host import Config, Runtime
 from symphony.process.process import LaunchOptions
 from symphony.sandbox.config import SandboxConfig
@@ -98,7 +98,6 @@ async def bench_engine(
         for seed in range(1, rounds + 1):
             for kind, program in kinds.items():
                 times[kind].append(await run_round(rt, program, work, seed))
-            _compare(kinds, times)
     total = work.rows * work.new_tokens
     base = _median([total / r.wall for r in times["generate"]])
     for kind, results in times.items():
@@ -107,13 +106,14 @@ async def bench_engine(
         report.add(f"{kind}, CPU", _median([total / r.cpu for r in results]), "tok/CPU-s")
         if kind != "generate":
             report.add(f"{kind} / generate", wall / base, "", at_least=0.9 if "wasm" in kind else 0.7)
+            exact = 1.0 if engine.info.device == "cpu" else None
+            report.add(f"{kind}, same tokens", _same(results, times["generate"]), "", at_least=exact)
 
 
-def _compare(kinds: Mapping[str, Any], times: Mapping[str, list[Round]]) -> None:
-    expected = times["generate"][-1].tokens
-    for kind in kinds:
-        if times[kind][-1].tokens != expected:
-            raise InternalError(f"{kind} and generate produced different tokens", "report this with the model's name")
+def _same(results: list[Round], expected: list[Round]) -> float:
+    """The share of LIPs whose every token is what `generate` produced."""
+    pairs = [pair for r, e in zip(results, expected, strict=True) for pair in zip(r.tokens, e.tokens, strict=True)]
+    return sum(a == b for a, b in pairs) / len(pairs)
 
 
 def _median(values: list[float]) -> float:
