@@ -139,7 +139,7 @@ def test_kill_and_deadlines_end_whatever_it_does(tmp_path: Path) -> None:
 def test_cancelling_run_kills_its_process(tmp_path: Path) -> None:
     async def scenario(rt: Runtime) -> None:
         task = asyncio.ensure_future(rt.run(WAIT))
-        while not any(p.state.value == "blocked" for p in rt.processes()):
+        while not any(p.state.value == "blocked" for p in rt.processes()):  # noqa: ASYNC110 - no event says so
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

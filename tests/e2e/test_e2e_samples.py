@@ -52,12 +52,13 @@ def test_a_sample_gives_the_same_result_on_every_path(name: str, tmp_path: Path)
     args = SAMPLES[name]
     component = tmp_path / f"{name}.wasm"
     build(source(name), component)
+    content = {program: program.read_bytes() for program in (source(name), component)}
 
     async def fresh(program: Path, http: bool) -> Any:
         """On a host of its own, so that no path finds what another one left."""
         home = tmp_path / f"{program.suffix}-{http}"
         async with Runtime("tiny", device="cpu", tools=tools(), home=home) as rt:
-            result = await (over_http(rt, program.read_bytes(), args) if http else rt.run(program, args))
+            result = await (over_http(rt, content[program], args) if http else rt.run(program, args))
             rt.core.check_integrity()
             assert rt.sandbox.live == 0
             return result
