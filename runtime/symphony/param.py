@@ -41,6 +41,13 @@ DEFAULT_CPU_SECONDS = 60.0
 MAX_TOP_K = 1024
 """Most probable tokens that one reading may ask for."""
 
+MAX_LISTED_TOKENS = 1 << 18
+"""Token ids in one option of an operation (log-probabilities, biases, stop tokens): the largest vocabularies."""
+MAX_STOP_STRINGS = 64
+"""Stop strings of one generation..."""
+MAX_STOP_CHARS = 1024
+"""...and characters of each: every token is held against all of them."""
+
 # --- tools ------------------------------------------------------------------------------------------------------------
 MAX_TOOL_CALLS = 64
 """Tool calls in flight for one process."""
@@ -86,6 +93,8 @@ MAX_ROW_WAIT_SECONDS = 1.0
 # --- text and models ---------------------------------------------------------------------------------------------------
 MAX_TEXT_CHARS = 4 << 20
 """Characters of one text to tokenize, and of one rendered conversation."""
+INLINE_TEXT_CHARS = 2048
+"""Characters of a text that is tokenized on the event loop, in about 1 ms; a longer one goes to a thread."""
 CHAT_TEMPLATE_FUEL = 1_000_000
 """minijinja instructions that rendering one conversation may take."""
 KV_POOL_BYTES_CPU = 1 << 30

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from symphony.core.messages import Chunk, GenerateOptions
 from symphony.engine.messages import GREEDY, Reading, Readings, Sampling
-from symphony.errors import Invalid, SymphonyError
-from symphony.param import MAX_TOP_K
+from symphony.errors import Invalid, LimitExceeded, SymphonyError
+from symphony.param import MAX_LISTED_TOKENS, MAX_STOP_CHARS, MAX_STOP_STRINGS, MAX_TOP_K
 from symphony.syscall.caller import Caller
 from symphony.syscall.inbox import Answer
 from symphony.syscall.kvfs import KvFile
@@ -123,9 +123,26 @@ def sampling_of(record: Any) -> Sampling:
         repetition_penalty=1.0 if repetition is None else repetition,
         presence_penalty=presence or 0.0,
         frequency_penalty=frequency or 0.0,
-        logit_bias=() if bias is None else tuple(zip(bias.ids.tolist(), bias.values.tolist(), strict=True)),
+        logit_bias=() if bias is None else tuple(zip(_ids("logit-bias", bias.ids), bias.values.tolist(), strict=True)),
         seed=secrets.randbits(64) if seed is None else seed,
     )
+
+
+def _ids(name: str, ids: Any) -> list[int]:
+    """The ids of one option. A list longer than any vocabulary only repeats itself, at the host's cost."""
+    if len(ids) > MAX_LISTED_TOKENS:
+        raise LimitExceeded(f"{name}: {len(ids)} tokens in one list, at most {MAX_LISTED_TOKENS}", "name each one once")
+    return ids.tolist()
+
+
+def _check_stop_strings(strings: Sequence[str]) -> None:
+    longest = max(map(len, strings), default=0)
+    if len(strings) > MAX_STOP_STRINGS or longest > MAX_STOP_CHARS:
+        raise LimitExceeded(
+            f"stop-strings: {len(strings)} of up to {longest} characters, "
+            f"at most {MAX_STOP_STRINGS} of {MAX_STOP_CHARS}",
+            "stop at tokens instead, or look for the strings in the program",
+        )
 
 
 def _readings_of(record: Any) -> Readings:
@@ -135,7 +152,7 @@ def _readings_of(record: Any) -> Readings:
     return Readings(
         sample=None if sample is None else sampling_of(sample),
         top_k=top_k or 0,
-        logprobs=() if logprobs is None else tuple(logprobs.tolist()),
+        logprobs=() if logprobs is None else tuple(_ids("logprobs", logprobs)),
         entropy=entropy,
     )
 
@@ -191,10 +208,11 @@ def prediction_get(caller: Caller, prediction: Prediction) -> Ok[list[Distributi
 
 
 async def generate(caller: Caller, file: KvFile, tokens: Any, options: Any) -> Generation:
+    _check_stop_strings(options.stop_strings)
     wanted = GenerateOptions(
         sampling=sampling_of(options.sampling),
         max_tokens=options.max_tokens,
-        stop_tokens=tuple(options.stop_tokens.tolist()),
+        stop_tokens=tuple(_ids("stop-tokens", options.stop_tokens)),
         stop_strings=tuple(options.stop_strings),
         logprobs=options.logprobs,
         chunk_tokens=options.chunk_tokens,

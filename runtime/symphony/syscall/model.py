@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symphony.engine.tokenizer import Decoder, Tokenizer
 from symphony.errors import Invalid
+from symphony.param import INLINE_TEXT_CHARS
 from symphony.syscall import strict_json
 from symphony.syscall.caller import Caller
 from symphony.syscall.values import Handler
@@ -41,8 +43,15 @@ def info(caller: Caller, model: Model) -> Info:
     return Info(i.name, i.vocab_size, i.context_limit, i.page_size, i.stop_tokens, i.bos_token)
 
 
-def tokenize(caller: Caller, model: Model, text: str, special: bool) -> list[int]:
-    return model.tokenizer.encode(text, special)
+def tokenize(caller: Caller, model: Model, text: str, special: bool) -> list[int] | Coroutine[Any, Any, list[int]]:
+    if len(text) <= INLINE_TEXT_CHARS:
+        return model.tokenizer.encode(text, special)
+    return _tokenize_long(model.tokenizer, text, special)
+
+
+async def _tokenize_long(tokenizer: Tokenizer, text: str, special: bool) -> list[int]:
+    """Suspends the guest, so that nobody waits for seconds of somebody else's text."""
+    return await asyncio.get_running_loop().run_in_executor(None, tokenizer.encode, text, special)
 
 
 def detokenize(caller: Caller, model: Model, tokens: Any) -> str:
