@@ -79,8 +79,9 @@ class Tool:
     async def call(self, arguments: Mapping[str, Any]) -> str:
         """The result as JSON. Invalid, Unavailable (it raised) or TimedOut."""
         self.bind(arguments)
+        limit = asyncio.timeout(TOOL_SECONDS)
         try:
-            async with asyncio.timeout(TOOL_SECONDS) as limit:
+            async with limit:
                 if inspect.iscoroutinefunction(self.function):
                     value = await self.function(**arguments)
                 else:
