@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from symphony.errors import Cancelled, InternalError, Invalid, LimitExceeded, NotFound, SymphonyError
 from symphony.param import MAX_TOOL_CALLS
-from symphony.syscall.caller import Caller
 from symphony.syscall import strict_json
+from symphony.syscall.caller import Caller
 from symphony.syscall.pollable import Pollable
 from symphony.syscall.toolbox import Tool
 from symphony.syscall.values import Err, Handler, Ok
