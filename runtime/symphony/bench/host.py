@@ -1,7 +1,7 @@
 """`symphony bench host`: what the host costs by itself, the engine faked.
 
 CPU figures are of the whole process (`time.process_time`), as the difference between a long and a short run of the same
-guests, so that launch and teardown cancel out. Memory is resident size, before and after.
+guests, so that launch and teardown cancel out. Memory is the proportional set size, before and after.
 """
 
 from __future__ import annotations
@@ -98,9 +98,10 @@ async def per_launch(rt: Runtime, program: Program, n: int, args: Mapping[str, A
 
 
 def resident_mb() -> float:
-    """This process' resident memory, MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+    """Memory that this process holds, MB: its proportional set size, so that pages of one file that many instances map
+    count once."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024 / 1e6
     return 0.0
 
