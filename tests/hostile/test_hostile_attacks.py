@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -648,8 +650,6 @@ def test_more_tool_calls_than_there_may_be(host: Host) -> None:
 def test_failing_calls_that_nobody_asks_about(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     body = "for _ in range(50):\n    held = call(_host.tool.call, 'fails_async', '{}')\n    await sleep(0.001)"
     host.result(lip(body))
-    import gc
-
     gc.collect()
     assert "never retrieved" not in caplog.text
 
@@ -659,3 +659,29 @@ def test_a_program_cannot_outlive_its_cpu_limit_by_sleeping_in_between(host: Hos
     process = host.run(host.runtime.launch(lip(body), {}, LaunchOptions(cpu_seconds=0.3)))
     with pytest.raises(LimitExceeded, match="CPU"):
         host.run(process.wait())
+
+
+def test_a_long_text_is_tokenized_while_others_run(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whoever is killed meanwhile leaves nothing."""
+    tokenizer, leave, waiting = host.engine.tokenizer, threading.Event(), threading.Semaphore(0)
+    real = tokenizer.encode
+
+    def encode(text: str, special: bool) -> list[int]:
+        if len(text) > 100_000:
+            waiting.release()
+            assert leave.wait(60)
+        return real(text, special)
+
+    async def scenario() -> None:
+        body = "return len(encode('x' * 200_000))"
+        slow, killed = await host.runtime.spawn(lip(body)), await host.runtime.spawn(lip(body))
+        await until(lambda: slow.state.value == killed.state.value == "blocked")
+        assert waiting.acquire(timeout=60)
+        assert await host.runtime.run(HEALTHY, question=QUESTION) == host.answer()
+        await host.runtime.kill(killed)
+        leave.set()
+        assert await slow.wait() == 200_000
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tokenizer, "encode", encode)
+        host.run(scenario())

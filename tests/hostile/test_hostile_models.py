@@ -111,7 +111,6 @@ def refused(change: Callable[[Path], None], kind: type[SymphonyError], what: str
         ("gpt-17", "gpt-17"),
         ("/nowhere/model", "/nowhere/model"),
         ("nobody/nothing", "nobody/nothing"),
-        ("", "no model ''"),
         (str(TINY / "config.json"), "is a file"),
         ("../../..//x", "../../..//x"),
     ],
