@@ -554,7 +554,6 @@ def test_paths_that_are_none(path: str, host: Host) -> None:
     assert all(kind in ("Invalid", "Exists") and hint for kind, hint in found), found
 
 
-@pytest.mark.xfail(strict=True, reason="kvfs.names normalises a path before it looks at its length")
 def test_the_length_of_a_path_is_looked_at_first(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Normalising takes time with the square of a run of combining marks: 200 KB are a minute of the event loop."""
     real, sizes = names.unicodedata.normalize, [0]

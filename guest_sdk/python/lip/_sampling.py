@@ -38,7 +38,7 @@ def _convert(name: str, value: Any) -> Any:
     if value is None:
         return None
     if name == "logit_bias":
-        return _host.types.Ranked([int(i) for i in value], [float(v) for v in value.values()])
+        return _host.types.Ranked([_count(i) for i in value], [float(v) for v in value.values()])
     if name == "seed":
         return int(value) & 0xFFFF_FFFF_FFFF_FFFF
     if name == "top_k":
@@ -52,11 +52,24 @@ def _count(value: Any) -> int:
     return value
 
 
+def count(name: str, value: Any) -> int:
+    """A whole number that fits the host's u32; outside of that range the call would trap. Raises `Invalid`."""
+    try:
+        return _count(value)
+    except ValueError:
+        raise Invalid(f"{name} is {value!r}", "give a whole number from 0 on") from None
+
+
+def ids(name: str, values: Sequence[Any]) -> list[int]:
+    """Token ids that fit the host's u32. Raises `Invalid`."""
+    return [count(name, value) for value in values]
+
+
 def stops(stop: str | int | Sequence[str | int]) -> tuple[list[str], list[int]]:
     """Stop strings and stop token ids, told apart."""
     given = [stop] if isinstance(stop, str | int) else list(stop)
     strings = [s for s in given if isinstance(s, str)]
-    ids = [s for s in given if isinstance(s, int) and not isinstance(s, bool)]
-    if len(strings) + len(ids) != len(given):
+    token_ids = [s for s in given if isinstance(s, int) and not isinstance(s, bool)]
+    if len(strings) + len(token_ids) != len(given):
         raise Invalid(f"stop={stop!r} is not understood", "give strings, or token ids, or a list of them")
-    return [_host.text(s) for s in strings], ids
+    return [_host.text(s) for s in strings], token_ids

@@ -16,7 +16,7 @@ from . import _host
 from ._chat import Conversation
 from ._loop import Loop
 from ._model import Model, ModelInfo, open_model
-from ._sampling import sampling, stops
+from ._sampling import count, ids, sampling, stops
 from .distribution import Dist
 from .errors import Invalid, call, from_wit
 from .fs import Stat, stat_of
@@ -163,7 +163,7 @@ class Context:
     def _tokens(self, given: str | int | Sequence[int], special: bool = False) -> list[int]:
         if isinstance(given, str):
             return self._model.encode(given, special)
-        return [given] if isinstance(given, int) else list(given)
+        return ids("a token id", [given] if isinstance(given, int) else given)
 
     # --- the file --------------------------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class Context:
         chat = self._chat
         if chat.marks and (chat.unfed or chat.reply is None):
             self._settle(reply=True)
-        new = [] if tokens is None else [tokens] if tokens.__class__ is int else self._tokens(tokens)
+        new = [] if tokens is None else self._tokens(tokens)
         readings = _readings(top_k, sample, logprobs, entropy)
         outputs: Any = _last()
         buffer = self._buffer
@@ -332,10 +332,16 @@ class Context:
         options: Mapping[str, Any],
     ) -> Stream:
         self._settle(reply=True)
-        strings, ids = stops(stop)
-        ids += self._model.info.stop_tokens if stop_tokens is None else stop_tokens
+        strings, ending = stops(stop)
+        ending += self._model.info.stop_tokens if stop_tokens is None else stop_tokens
         record = _host.infer.GenerateOptions(
-            sampling(options), max_tokens, ids, strings, logprobs, chunk_tokens, chunk_ms
+            sampling(options),
+            count("max_tokens", max_tokens),
+            ids("a stop token", ending),
+            strings,
+            None if logprobs is None else count("logprobs", logprobs),
+            count("chunk_tokens", chunk_tokens),
+            count("chunk_ms", chunk_ms),
         )
         held = self._file.length() if self._buffer else 0
         generation = call(_host.infer.generate, self._file, self._buffer, record)
@@ -361,7 +367,8 @@ def _last() -> Any:
 
 @cache
 def _plain(top_k: int | None, entropy: bool) -> Any:
-    return _host.infer.Readings(None, 1 if top_k is None and not entropy else top_k, None, entropy)
+    wanted = 1 if top_k is None and not entropy else top_k
+    return _host.infer.Readings(None, None if wanted is None else count("top_k", wanted), None, entropy)
 
 
 def _readings(
@@ -372,4 +379,6 @@ def _readings(
         return _plain(top_k, entropy)
     options = {"temperature": 1.0} if sample is True else sample or None
     drawn = None if options is None else sampling(options)
-    return _host.infer.Readings(drawn, top_k, None if logprobs is None else list(logprobs), entropy)
+    wanted = None if top_k is None else count("top_k", top_k)
+    asked = None if logprobs is None else ids("a token id", logprobs)
+    return _host.infer.Readings(drawn, wanted, asked, entropy)

@@ -40,7 +40,9 @@ class ChatTemplate:
         try:
             environment.add_template("chat", source)
         except self._errors as e:
-            raise Invalid(f"the model's chat template cannot be read: {_reason(e)}") from e
+            raise Invalid(
+                f"the model's chat template cannot be read: {_reason(e)}", "download chat_template.jinja again"
+            ) from e
         self._environment = environment
         self._variables = dict(variables or {})
 
@@ -48,7 +50,10 @@ class ChatTemplate:
     def load(cls, directory: Path) -> ChatTemplate | None:
         """The template of a model directory: chat_template.jinja, or the entry of tokenizer_config.json; or None."""
         path, config = directory / "chat_template.jinja", _tokenizer_config(directory)
-        source: Any = path.read_text("utf-8") if path.is_file() else config.get("chat_template")
+        try:
+            source: Any = path.read_text("utf-8") if path.is_file() else config.get("chat_template")
+        except UnicodeDecodeError as e:
+            raise Invalid(f"{path} is not UTF-8 text: {e}", "download the model again") from e
         if isinstance(source, list):  # several named ones
             source = next((t["template"] for t in source if t.get("name") == "default"), None)
         if not isinstance(source, str):

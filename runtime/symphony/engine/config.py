@@ -75,7 +75,7 @@ class ModelConfig:
             kv_heads=read.count("num_key_value_heads", heads),
             head_dim=read.count("head_dim", max(hidden // heads, 1)),
             context_limit=read.count("max_position_embeddings"),
-            norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
+            norm_eps=read.number("rms_norm_eps", 1e-6),
             rope_theta=theta,
             rope_scaling=scaling,
             tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
@@ -112,7 +112,7 @@ def read_json(path: Path, *, required: bool) -> dict[str, Any]:
 
 
 class _Reader:
-    """Positive whole numbers out of config.json."""
+    """Positive numbers out of config.json."""
 
     def __init__(self, raw: Mapping[str, Any], where: str) -> None:
         self._raw, self._where = raw, where
@@ -123,6 +123,13 @@ class _Reader:
         if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
             raise Invalid(f"{self._where}: {name} is {value!r}, not a positive number", "download the model again")
         return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        value = self._raw.get(name)
+        value = default if value is None else value
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            raise Invalid(f"{self._where}: {name} is {value!r}, not a positive number", "download the model again")
+        return float(value)
 
 
 def _refuse(raw: Mapping[str, Any], where: str) -> None:
@@ -149,19 +156,20 @@ def _refuse(raw: Mapping[str, Any], where: str) -> None:
 def _rope(raw: Mapping[str, Any], where: str) -> tuple[float, RopeScaling | None]:
     """Theta and scaling; newer files keep both in rope_parameters."""
     spec: dict[str, Any] = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
-    theta = float(spec.get("rope_theta") or raw.get("rope_theta") or 10000.0)
+    read = _Reader(spec, where)
+    theta = read.number("rope_theta", _Reader(raw, where).number("rope_theta", 10000.0))
     kind = str(spec.get("rope_type") or spec.get("type") or "default")
     if kind == "default":
         return theta, None
     if kind == "linear":
-        return theta, RopeScaling(kind, float(spec["factor"]))
+        return theta, RopeScaling(kind, read.number("factor"))
     if kind == "llama3":
         return theta, RopeScaling(
             kind,
-            float(spec["factor"]),
-            float(spec["low_freq_factor"]),
-            float(spec["high_freq_factor"]),
-            int(spec["original_max_position_embeddings"]),
+            read.number("factor"),
+            read.number("low_freq_factor"),
+            read.number("high_freq_factor"),
+            read.count("original_max_position_embeddings"),
         )
     raise Invalid(f"{where}: RoPE scaling {kind!r} is not supported", "linear and llama3 are")
 

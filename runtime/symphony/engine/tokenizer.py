@@ -73,7 +73,8 @@ class Tokenizer:
         try:
             with self._lock:  # the switch is the tokenizer's state
                 self._backend.encode_special_tokens = not special
-                return list(self._backend.encode(text, add_special_tokens=False).ids)
+                # The batched form releases the interpreter lock, so that a long text holds up nobody else.
+                return list(self._backend.encode_batch([text], add_special_tokens=False)[0].ids)
         except TypeError as e:  # what the library makes of a str that UTF-8 cannot hold
             raise Invalid("the text is not valid Unicode", "remove lone surrogates") from e
 

@@ -29,6 +29,8 @@ class Entry:
 
 def parse(path: str) -> tuple[str, ...]:
     """The components of a path, `()` for the root. Raises Invalid."""
+    if len(path) > MAX_PATH_BYTES:  # before normalising, which takes time with the square of the length
+        raise Invalid(f"the path is longer than {MAX_PATH_BYTES} bytes", "choose a shorter one")
     text = unicodedata.normalize("NFC", path)
     if not text.startswith("/"):
         raise Invalid(f"path {path!r} is not absolute", "begin it with a slash, as in /notes/today")
