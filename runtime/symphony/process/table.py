@@ -1,7 +1,8 @@
 """All processes of this host, and their turns: the level-1 loop.
 
 `wake` makes a process READY; `_drain` gives turns in the order that `sched.process` decides, charges CPU time, and goes
-back to the event loop after a short while, so that neither sockets nor the core starve behind guests.
+back to the event loop after a short while, and after each full slice of a guest that computes, so that neither sockets
+nor the core starve behind guests.
 """
 
 from __future__ import annotations
@@ -142,6 +143,8 @@ class ProcessTable:
             process.cpu_ns += now - before
             self._scheduler.charge(pid, now - before)
             self._after(process, turn)
+            if turn is Turn.YIELDED and process.instance is not None and process.instance.used_slice:
+                break  # it computes: see whether the model or a socket has something for those who wait
         asyncio.get_running_loop().call_soon(self._drain)
 
     def _turn(self, process: Process) -> Turn:
