@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 def attach(awaited: Any, wake: Callable[..., None]) -> None:
     """Call `wake` once when what a coroutine yielded is there. A bare yield wakes at once."""
     if awaited.__class__ is Waiter:
-        awaited.resume = wake
+        awaited.attach(wake)
     elif isinstance(awaited, asyncio.Future):
         awaited._asyncio_future_blocking = False  # type: ignore[attr-defined]
         awaited.add_done_callback(wake)

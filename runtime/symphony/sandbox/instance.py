@@ -8,8 +8,8 @@
 A turn polls wasmtime's future. The guest runs on its fiber until it calls the host: the callback there decodes the
 arguments, leaves them as the pending call and returns; the future then reports "not ready". On the main stack the turn
 runs the handler, writes the answer, marks the call's cell, and polls again. "Not ready" *without* a pending call is a
-fuel yield, so the pending call is cleared before each poll. A handler that waits is a coroutine driven right here,
-without a task: what it yields gets a callback that only reports `on_wake`.
+fuel yield, so the pending call is cleared before each poll. A handler that waits returns a `Waiter`, or is a coroutine
+driven right here, without a task: what it yields gets a callback that only reports `on_wake`.
 
 Rules that keep the host alive (docs/security.md): nothing but decoding happens on the fiber; no exception leaves a
 callback; one call a store, one store a run; release the future, then the store, then the slot.
@@ -198,15 +198,8 @@ class Instance:
         """The turn itself. `began` is the time, in nanoseconds."""
         poll = abi.future_poll_released if self.used_slice else abi.future_poll
         self.used_slice = False
-        if self._coroutine is not None:
-            awaited = self._awaited
-            if (awaited.__class__ is Waiter and not awaited.woken) or (
-                isinstance(awaited, asyncio.Future) and not awaited.done()
-            ):
-                return _TURN_BLOCKED
-            self.state = _RUNNING
-            if not self._resume(self._coroutine):
-                return self._turn_result()
+        if self.state is _BLOCKED and not self._go_on():
+            return self._turn_result()
         self.state = _RUNNING
         sandbox = self._sandbox
         budget = _ANSWERS
@@ -232,7 +225,11 @@ class Instance:
                 return _TURN_YIELDED
             try:
                 value = binding.handler(self.caller, *self._arguments)
-                if value.__class__ is CoroutineType:
+                kind = value.__class__
+                if kind is Waiter:
+                    self._block(value)
+                    return _TURN_BLOCKED
+                if kind is CoroutineType:
                     if not self._resume(value):
                         return self._turn_result()
                     continue
@@ -247,6 +244,32 @@ class Instance:
 
     def _turn_result(self) -> Turn:
         return _TURN_DONE if self.state is _DONE else _TURN_BLOCKED
+
+    def _block(self, awaited: Any) -> None:
+        """The syscall waits for that."""
+        self._awaited = awaited
+        self._woken = False
+        self.state = _BLOCKED
+        attach(awaited, self._wake)
+
+    def _go_on(self) -> bool:
+        """Continue the syscall that waited. True: it is answered. False: it still waits, or the guest has ended."""
+        if not self._woken:
+            return False
+        coroutine, binding = self._coroutine, self._binding
+        if coroutine is not None:
+            self.state = _RUNNING
+            return self._resume(coroutine)
+        assert binding is not None
+        ready = self._awaited.ready()
+        if not ready:  # what fired was taken back meanwhile
+            self._block(self._awaited)
+            return False
+        self._awaited = None
+        if binding.write is not None:
+            binding.write(self._results, ready, self._context, self.handles)
+        MEMORY[self._slot] = 1
+        return True
 
     def _resume(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
         """Continue a handler. True: its syscall is answered. False: it waits on, or the guest has ended."""
@@ -268,11 +291,8 @@ class Instance:
             if not self._answer_error(binding, error):
                 return False
         else:
-            self._awaited = awaited
-            self._woken = False
-            self.state = _BLOCKED
             try:
-                attach(awaited, self._wake)
+                self._block(awaited)
             except TypeError as error:
                 self._fail(error, binding.key)
             return False
@@ -360,6 +380,8 @@ class Instance:
         self.outcome = outcome
         sandbox = self._sandbox
         coroutine, self._coroutine = self._coroutine, None
+        if self._awaited.__class__ is Waiter:
+            self._awaited.detach()
         self._awaited = self._binding = self._failure = None
         self._arguments = ()
         if coroutine is not None:

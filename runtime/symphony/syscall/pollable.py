@@ -1,8 +1,8 @@
 """Things that a guest can wait for, and the waiting itself.
 
-Everything that can become ready is a `Pollable` (or has one); `wait_any` suspends a syscall until one of several is.
-A waiter only *wakes* its guest: the syscall goes on in the guest's own turn, so what several things fired in between is
-seen at once, and the CPU time is the guest's. This module knows nothing of Wasm, and its waits need no event loop.
+Everything that can become ready is a `Pollable` (or has one); a `Waiter` suspends a syscall until one of several is.
+It only *wakes* its guest: the syscall goes on in the guest's own turn, so what several things fired in between is seen
+at once, and the CPU time is the guest's. This module knows nothing of Wasm, and its waits need no event loop.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from collections.abc import Callable, Generator, Sequence
 
 
 class Waiter:
-    """One suspended syscall. Awaiting it yields it to whoever drives the syscall (`sandbox.instance`), which sets
-    `resume`; `wake` calls that once."""
+    """One suspended syscall.
+
+    A handler that only waits returns it, and its answer is `ready()`, the indexes of the pollables that are. One that
+    goes on afterwards is a coroutine and awaits it, which yields it to whoever drives the syscall. Either way that is
+    `sandbox.instance`: it calls `attach`, and `wake` calls back once.
+    """
 
     __slots__ = ("pollables", "resume", "woken")
 
@@ -23,9 +27,26 @@ class Waiter:
         self.resume: Callable[[], None] | None = None
         self.woken = False
 
-    def __await__(self) -> Generator[Waiter, None, None]:
-        if not self.woken:
+    def __await__(self) -> Generator[Waiter, None, list[int]]:
+        while not self.woken:
             yield self
+        return self.ready()
+
+    def ready(self) -> list[int]:
+        """Indexes of the pollables that are ready now."""
+        ready: list[int] = []
+        for i, pollable in enumerate(self.pollables):  # no comprehension: it is once a token, of one pollable
+            if pollable.fired or pollable.ready():
+                ready.append(i)
+        return ready
+
+    def attach(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once when one of the pollables fires."""
+        self.resume = resume
+        self.woken = False
+        for pollable in self.pollables:
+            pollable.waiters[self] = None
+            pollable.arm()
 
     def wake(self) -> None:
         """Never runs guest or syscall code itself."""
@@ -57,8 +78,9 @@ class Pollable:
     def fire(self) -> None:
         """Become ready and wake who waits."""
         self.fired = True
-        for waiter in list(self.waiters):
-            waiter.wake()
+        if self.waiters:
+            for waiter in list(self.waiters):
+                waiter.wake()
 
     def clear(self) -> None:
         """Become not ready again."""
@@ -93,19 +115,3 @@ class Timer(Pollable):
         if self.handle is not None:
             self.handle.cancel()
             self.handle = None
-
-
-async def wait_any(pollables: Sequence[Pollable]) -> list[int]:
-    """Suspend until at least one is ready; the indexes of those that are."""
-    while True:
-        ready = [i for i, pollable in enumerate(pollables) if pollable.ready()]
-        if ready:
-            return ready
-        waiter = Waiter(pollables)
-        for pollable in pollables:
-            pollable.waiters[waiter] = None
-            pollable.arm()
-        try:
-            await waiter
-        finally:
-            waiter.detach()

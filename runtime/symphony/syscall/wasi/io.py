@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from symphony.errors import ProgramError
-from symphony.syscall.pollable import Pollable, wait_any
+from symphony.syscall.pollable import Pollable, Waiter
 from symphony.syscall.values import Err, Ok
 from symphony.syscall.wasi.registry import Registry
 
@@ -50,13 +50,13 @@ class InputStream:
 def poll(caller: Any, pollables: list[Pollable]) -> Any:
     if not pollables:
         raise ProgramError("poll of an empty list of pollables", "poll at least one; an empty list never becomes ready")
-    ready = [i for i, pollable in enumerate(pollables) if pollable.ready()]
-    return ready or wait_any(pollables)
+    waiter = Waiter(pollables)
+    return waiter.ready() or waiter
 
 
 @io.on("wasi:io/poll#[method]pollable.block")
 def block(caller: Any, pollable: Pollable) -> Any:
-    return None if pollable.ready() else wait_any([pollable])
+    return None if pollable.ready() else Waiter([pollable])
 
 
 @io.on("wasi:io/poll#[method]pollable.ready")
