@@ -96,7 +96,7 @@ class Fuzz:
 
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+        return isinstance(b, list) and a.tolist() == b
     if isinstance(a, Ok | Err | Some):
         return type(a) is type(b) and same(a.value, b.value)
     if isinstance(a, list | tuple):
@@ -196,8 +196,8 @@ def test_lone_surrogates_are_replaced() -> None:
 def test_numbers_may_be_any_sequence() -> None:
     of = ("list", ("u32",))
     for values in ([1, 2], (1, 2), np.array([1, 2], np.int64), range(1, 3), np.array([9, 1, 9, 2])[1::2]):
-        assert round_trip(of, values).tolist() == [1, 2]
-    assert round_trip(("list", ("f32",)), [0.5] * 40).tolist() == [0.5] * 40
+        assert round_trip(of, values) == [1, 2]
+    assert round_trip(("list", ("f32",)), [0.5] * 40) == [0.5] * 40
     assert round_trip(("list", ("u8",)), bytearray(b"xy")) == b"xy"
 
 
@@ -208,7 +208,7 @@ def test_a_numeric_list_is_a_copy() -> None:
     abi.val_delete(SLOT)
     clear()
     codec.writer(of)(SLOT, [7] * 50, 0, NO_HANDLES)
-    assert read.tolist() == list(range(50))
+    assert read == list(range(50))
     abi.val_delete(SLOT)
     clear()
 

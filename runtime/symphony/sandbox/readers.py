@@ -16,6 +16,7 @@ from symphony.sandbox.layout import (
     CodecError,
     Type,
     record_class,
+    scalar_unpackers,
 )
 from symphony.sandbox.source import Lines, Source, indent
 
@@ -76,7 +77,12 @@ class ReadEmitter:
     def _string(self, lines: Lines, of: Type, v: list[str]) -> str:
         return f"str(M[{v[1]}:{v[1]}+{v[0]}], 'utf-8')"
 
-    _enum = _string
+    def _enum(self, lines: Lines, of: Type, v: list[str]) -> str:
+        return self._name(of[1], v)
+
+    def _name(self, names: tuple[str, ...], v: list[str]) -> str:
+        """One of a few names: found by its bytes, without making a string."""
+        return f"{self._source.constant({name.encode(): name for name in names})}[raw[{v[0]}](M, {v[1]})[0]]"
 
     def _borrow(self, lines: Lines, of: Type, v: list[str]) -> str:
         return f"h[take_rep(ctx, {v[0]})]"
@@ -91,7 +97,9 @@ class ReadEmitter:
         if element[0] in NUMBERS:
             size = NUMBERS[element[0]].itemsize
             dtype = self._source.constant(NUMBERS[element[0]])
-            return f"read_numbers({v[0]}, {v[1]}, {dtype}, {8 // size}, {VALUE_BYTES // size})"
+            one = self._source.constant(scalar_unpackers[element[0]])
+            many = f"read_numbers({v[0]}, {v[1]}, {dtype}, {8 // size}, {VALUE_BYTES // size})"
+            return f"list({one}(M, {v[1]})) if {v[0]} == 1 else {many}"
         if element[0] in ("own", "borrow"):
             get = "h.pop" if element[0] == "own" else "h.__getitem__"
             places = f"range({v[1]}+8, {v[1]}+8+{VALUE_BYTES}*{v[0]}, {VALUE_BYTES})"
@@ -102,7 +110,7 @@ class ReadEmitter:
     def _record(self, lines: Lines, of: Type, v: list[str]) -> str:
         make = self._source.constant(record_class(tuple(name for name, _ in of[1])))
         items = [(ENTRY_BYTES * i + ENTRY_VALUE, t) for i, (_, t) in enumerate(of[1])]
-        return f"{make}({', '.join(self.block(lines, v[1], items))})"
+        return f"new({make}, ({', '.join(self.block(lines, v[1], items))},))"  # without the class' own __new__
 
     def _tuple(self, lines: Lines, of: Type, v: list[str]) -> str:
         values = self.block(lines, v[1], [(VALUE_BYTES * i, t) for i, t in enumerate(of[1])])
@@ -127,7 +135,7 @@ class ReadEmitter:
 
     def _variant(self, lines: Lines, of: Type, v: list[str]) -> str:
         case, result = self._source.fresh(), self._source.fresh()
-        lines += [f"{case} = str(M[{v[1]}:{v[1]}+{v[0]}], 'utf-8')", f"{result} = ({case}, None)"]
+        lines += [f"{case} = {self._name(tuple(name for name, _ in of[1]), v)}", f"{result} = ({case}, None)"]
         for name, payload in of[1]:
             if payload:
 

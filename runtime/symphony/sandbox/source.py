@@ -38,6 +38,8 @@ class Source:
             "make_own": layout.make_own,
             "encode": layout.encode,
             "code_point": layout.code_point,
+            "new": tuple.__new__,
+            "raw": layout.raw_readers,
             "read_numbers": layout.read_numbers,
             "read_bytes": layout.read_bytes,
             "write_numbers": layout.write_numbers,

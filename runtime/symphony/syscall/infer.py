@@ -123,7 +123,7 @@ def sampling_of(record: Any) -> Sampling:
         repetition_penalty=1.0 if repetition is None else repetition,
         presence_penalty=presence or 0.0,
         frequency_penalty=frequency or 0.0,
-        logit_bias=() if bias is None else tuple(zip(_ids("logit-bias", bias.ids), bias.values.tolist(), strict=True)),
+        logit_bias=() if bias is None else tuple(zip(_ids("logit-bias", bias.ids), bias.values, strict=True)),
         seed=secrets.randbits(64) if seed is None else seed,
     )
 
@@ -132,7 +132,7 @@ def _ids(name: str, ids: Any) -> list[int]:
     """The ids of one option. A list longer than any vocabulary only repeats itself, at the host's cost."""
     if len(ids) > MAX_LISTED_TOKENS:
         raise LimitExceeded(f"{name}: {len(ids)} tokens in one list, at most {MAX_LISTED_TOKENS}", "name each one once")
-    return ids.tolist()
+    return ids
 
 
 def _check_stop_strings(strings: Sequence[str]) -> None:
@@ -165,7 +165,7 @@ def _indexes(outputs: tuple[str, Any], n: int) -> Sequence[int]:
         return range(max(n, 1))
     if case == "none":
         return ()
-    indexes = sorted(set(payload.tolist()))
+    indexes = sorted(set(payload))
     if indexes and indexes[-1] >= max(n, 1):
         raise Invalid(f"outputs: index {indexes[-1]} is outside the {n} given tokens")
     return indexes
@@ -177,7 +177,7 @@ async def pred(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, An
     prediction = Prediction(caller, file, wanted)
     file.begin()
     try:
-        await caller.core.pred(caller.session, file.id, prediction.op, tokens.tolist(), indexes, wanted)
+        await caller.core.pred(caller.session, file.id, prediction.op, tokens, indexes, wanted)
     except BaseException:
         prediction.close()
         raise
@@ -221,7 +221,7 @@ async def generate(caller: Caller, file: KvFile, tokens: Any, options: Any) -> G
     generation = Generation(caller, file)
     file.begin()
     try:
-        await caller.core.generate(caller.session, file.id, generation.op, tokens.tolist(), wanted)
+        await caller.core.generate(caller.session, file.id, generation.op, tokens, wanted)
     except BaseException:
         generation.finish()
         raise

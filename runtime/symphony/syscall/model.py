@@ -55,7 +55,7 @@ async def _tokenize_long(tokenizer: Tokenizer, text: str, special: bool) -> list
 
 
 def detokenize(caller: Caller, model: Model, tokens: Any) -> str:
-    return model.tokenizer.decode(tokens.tolist())
+    return model.tokenizer.decode(tokens)
 
 
 def decoder(caller: Caller, model: Model) -> Decoder:
@@ -76,7 +76,7 @@ def render_chat(caller: Caller, model: Model, conversation: str) -> str:
 
 
 def push(caller: Caller, decoder: Decoder, tokens: Any) -> str:
-    return decoder.push(tokens.tolist())
+    return decoder.push(tokens)
 
 
 def finish(caller: Caller, decoder: Decoder) -> str:

@@ -1,7 +1,7 @@
 """How WIT values look to syscall handlers.
 
     u8..s64, f32, f64, bool, string, char     int, float, bool, str, 1-char str
-    list<u8> / list<numeric> / other list     bytes / numpy array / list
+    list<u8> / other list                     bytes / list (handlers may return numpy arrays)
     record / tuple                            named tuple (kebab-case becomes snake_case) / tuple
     option<T>                                 None or the value (nested options: `Some`)
     result<T, E>                              `Ok` / `Err`; see `Handler` for the shorthand
