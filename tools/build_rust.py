@@ -59,10 +59,12 @@ class Toolchain:
         found = {"RUSTC": str(self.rustc), "PATH": f"{self.rustc.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
         if self.build_std:
             found["RUSTC_BOOTSTRAP"] = "1"  # -Z build-std on a stable compiler
+        prefix = f"CARGO_TARGET_{self.target.upper().replace('-', '_')}"
+        flags = list(_remapped())
         if self.linker is not None:
-            prefix = f"CARGO_TARGET_{self.target.upper().replace('-', '_')}"
             found[f"{prefix}_LINKER"] = str(self.linker)
-            found[f"{prefix}_RUSTFLAGS"] = " ".join(f"-Clink-arg={flag}" for flag in self.link_arguments())
+            flags += [f"-Clink-arg={flag}" for flag in self.link_arguments()]
+        found[f"{prefix}_RUSTFLAGS"] = " ".join(flags)
         return found
 
     def link_arguments(self) -> Iterator[str]:
@@ -173,6 +175,13 @@ def _component_linkers(compilers: list[Path]) -> Iterator[Path]:
     yield from cargo_home.glob("bin/wasm-component-ld")
     for rustc in compilers:
         yield from rustc.parents[1].glob("lib/rustlib/*/bin/wasm-component-ld")
+
+
+def _remapped() -> Iterator[str]:
+    """No path of this machine gets into a component: panic messages name sources relative to these."""
+    cargo_home = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")
+    yield f"--remap-path-prefix={cargo_home / 'registry' / 'src'}=crates"
+    yield f"--remap-path-prefix={ROOT}=symphony"
 
 
 def _wasm_ld(rustc: Path) -> Path | None:
