@@ -88,9 +88,10 @@ ZERO = ctypes.addressof(_zero)
 _out = ctypes.c_void_p()
 _OUT = ctypes.addressof(_out)
 
-# C functions as plain names: handles cross several times a token.
+# C functions as plain names: handles and short lists cross several times a token.
 _new, _delete, _rep = abi.host_resource_new, abi.host_resource_delete, abi.host_resource_rep
 _to_any, _to_host = abi.host_resource_to_any, abi.any_resource_to_host
+_list_new, _read_word = abi.list_new, abi.read_word
 
 
 class CodecError(Exception):
@@ -181,8 +182,8 @@ def write_numbers(
 ) -> None:
     """Store a numeric list's payload at `slot`; the caller writes the kind byte. `pack` writes one whole element."""
     if values.__class__ in (list, tuple) and len(values) <= SHORT_LIST:
-        abi.list_new(slot + 8, len(values))
-        data = abi.read_word(MEMORY, slot + 16)[0]
+        _list_new(slot + 8, len(values))
+        data = _read_word(MEMORY, slot + 16)[0]
         for value in values:
             pack(MEMORY, data, kind, value)
             data += VALUE_BYTES

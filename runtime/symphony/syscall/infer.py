@@ -5,6 +5,7 @@ The core computes; this module turns WIT records into the engine's requests and 
 
 from __future__ import annotations
 
+import functools
 import math
 import secrets
 from collections.abc import Coroutine, Mapping, Sequence
@@ -44,30 +45,33 @@ class ChunkRecord(NamedTuple):
 class Prediction:
     """A guest's handle on a forward pass: in flight until `answer` is set."""
 
-    __slots__ = ("answer", "caller", "file", "op", "pollable", "wanted")
+    __slots__ = ("answer", "caller", "closed", "file", "op", "pollable", "wanted")
 
     def __init__(self, caller: Caller, file: KvFile, wanted: Readings) -> None:
         self.caller = caller
         self.file = file
         self.wanted = wanted
         self.answer: Answer = None
-        self.pollable = Pollable()
+        self.closed = False
+        self.pollable: Pollable | None = None
+        """Made when the guest asks for it: one that waits for the file needs none."""
         self.op = caller.inbox.register(self)
 
     def deliver(self, answer: Answer) -> None:
         self.answer = answer
         self.close()
-        self.pollable.fire()
 
     def close(self) -> None:
+        self.closed = True
         self.caller.inbox.forget(self.op)
         self.file.end()
+        if self.pollable is not None:
+            self.pollable.fire()
 
     def drop(self) -> Coroutine[Any, Any, None] | None:
-        if self.pollable.fired:
+        if self.closed:
             return None
         self.close()
-        self.pollable.fire()
         return self.caller.core.cancel(self.caller.session, self.op)
 
 
@@ -147,14 +151,23 @@ def _check_stop_strings(strings: Sequence[str]) -> None:
 
 def _readings_of(record: Any) -> Readings:
     sample, top_k, logprobs, entropy = record
-    if top_k is not None and not 1 <= top_k <= MAX_TOP_K:
-        raise Invalid(f"readings: top-k is {top_k}", f"ask for 1 to {MAX_TOP_K}")
+    plain = _plain_readings(top_k, entropy)
+    if sample is None and logprobs is None:
+        return plain
     return Readings(
         sample=None if sample is None else sampling_of(sample),
-        top_k=top_k or 0,
+        top_k=plain.top_k,
         logprobs=() if logprobs is None else tuple(_ids("logprobs", logprobs)),
         entropy=entropy,
     )
+
+
+@functools.lru_cache(2 * MAX_TOP_K)
+def _plain_readings(top_k: int | None, entropy: bool) -> Readings:
+    """Those of most tokens that a guest chooses: made once."""
+    if top_k is not None and not 1 <= top_k <= MAX_TOP_K:
+        raise Invalid(f"readings: top-k is {top_k}", f"ask for 1 to {MAX_TOP_K}")
+    return Readings(top_k=top_k or 0, entropy=entropy)
 
 
 def _indexes(outputs: tuple[str, Any], n: int) -> Sequence[int]:
@@ -185,16 +198,14 @@ async def pred(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, An
 
 
 def prediction_subscribe(caller: Caller, prediction: Prediction) -> Pollable:
+    if prediction.pollable is None:
+        prediction.pollable = Pollable(prediction.closed)
     return prediction.pollable
 
 
 def _distribution(reading: Reading, wanted: Readings) -> Distribution:
-    return Distribution(
-        reading.sampled,
-        Ranked(reading.top_ids, reading.top_logprobs) if wanted.top_k else None,
-        reading.logprobs if wanted.logprobs else None,
-        reading.entropy,
-    )
+    top = Ranked(reading.top_ids, reading.top_logprobs) if wanted.top_k else None
+    return Distribution(reading.sampled, top, reading.logprobs if wanted.logprobs else None, reading.entropy)
 
 
 def prediction_get(caller: Caller, prediction: Prediction) -> Ok[list[Distribution]] | Err[SymphonyError] | None:
