@@ -1,4 +1,4 @@
-"""What an upload is, before anything is done with it: a component, a Python source, or a mistake.
+"""What an upload is, before anything is done with it: Wasm, a Python source, or a mistake.
 
 Only bytes are looked at here; components are checked further by the sandbox, sources by `source`.
 """
@@ -6,19 +6,14 @@ Only bytes are looked at here; components are checked further by the sandbox, so
 from __future__ import annotations
 
 from symphony.errors import InvalidProgram
-from symphony.sandbox import Sandbox
 
 _HINT = "upload a Python source, or a component built with `symphony build` or a wasm32-wasip2 toolchain"
 _WAT = ("(component", "(module", "(;", ";;")
 
 
-def kind_of(content: bytes, sandbox: Sandbox) -> str:
-    """'component' or 'python'. Raises `InvalidProgram` for everything else."""
-    if content[:4] == b"\0asm":
-        sandbox.check(content)
-        return "component"
-    text_of(content)
-    return "python"
+def is_wasm(content: bytes) -> bool:
+    """Whether it is for the sandbox to check; else it is meant to be Python."""
+    return content[:4] == b"\0asm"
 
 
 def text_of(content: bytes) -> str:

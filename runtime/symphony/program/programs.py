@@ -19,7 +19,7 @@ from pathlib import Path
 from symphony.errors import Invalid, NotFound
 from symphony.param import MAX_LOADED_PROGRAMS
 from symphony.program import interpreter, source
-from symphony.program.check import kind_of, text_of
+from symphony.program.check import is_wasm, text_of
 from symphony.program.compile import CompileLimits, Compiler
 from symphony.program.store import ProgramInfo, Store, check_name, check_size, is_name
 from symphony.sandbox import LoadedProgram, Sandbox
@@ -58,6 +58,8 @@ class Programs:
         self._cache = cache
         self._compiler = Compiler(cache, sandbox.config, limits or CompileLimits())
         self._loaded: OrderedDict[str, LoadedProgram] = OrderedDict()
+        self._last = (b"", "")
+        """The component that was run last, and its id: hashing it again takes as long as running it."""
         self._interpreter: LoadedProgram | None = None
         self._building = asyncio.Lock()
 
@@ -71,11 +73,12 @@ class Programs:
             check_name(name)
         elif is_name(found.name):
             name = found.name
-        kind = kind_of(found.content, self._sandbox)
         parameters = None
-        if kind == "component":
+        if is_wasm(found.content):
+            kind = "component"
             await self._component(found.content, tenant)
         else:
+            kind = "python"
             filename = f"{name}.py" if name and not name.endswith(".py") else name or found.filename
             parameters = await source.look(self._sandbox, await self.interpreter(), text_of(found.content), filename)
         return self._store.add(found.content, kind, name, parameters)
@@ -101,8 +104,7 @@ class Programs:
         """
         found = self._stored(given) if isinstance(given, str) and not _is_source(given) else None
         found = found or _read(given)
-        kind = kind_of(found.content, self._sandbox)
-        if kind == "component":
+        if is_wasm(found.content):
             program = await self._component(found.content, tenant)
             return Launchable(program, found.name or "component", _as_it_is)
         text, filename = text_of(found.content), found.filename
@@ -130,9 +132,12 @@ class Programs:
 
     async def _component(self, content: bytes, tenant: str) -> LoadedProgram:
         """Compiled and loaded; both are remembered by content."""
-        id = hashlib.sha256(content).hexdigest()
+        if content is not self._last[0]:
+            self._last = (content, hashlib.sha256(content).hexdigest())
+        id = self._last[1]
         program = self._loaded.get(id)
         if program is None:
+            self._sandbox.check(content)
             program = self._sandbox.load(await self._compiler.compiled(id, content, tenant))
             self._loaded[id] = program
             while len(self._loaded) > MAX_LOADED_PROGRAMS:
