@@ -85,7 +85,7 @@ class Process:
         self._stdio: dict[str, bytearray] = {}
         self._tool_calls: set[asyncio.Future[Any]] = set()
         self._final_usage: UsageRecord | None = None
-        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._finished = asyncio.Event()
         self._value: Any = None
         self._result_size = 0
         self._error: SymphonyError | None = None
@@ -111,7 +111,7 @@ class Process:
 
     async def ended(self) -> None:
         """Wait for the end, whatever it is; by then everything that the process held is released."""
-        await asyncio.shield(self._finished)
+        await self._finished.wait()
 
     async def wait(self) -> Any:
         """The result, a JSON value. Raises the program's error (a SymphonyError) if it failed or was killed."""
@@ -189,8 +189,9 @@ class Process:
         """Release everything in the core, then publish the end."""
         if self.deadline is not None:
             self.deadline.cancel()
-        for task in [*self._tool_calls]:
+        for task in self._tool_calls:
             task.cancel()
+        self._tool_calls.clear()
         usage = usage_so_far(self)
         try:
             await self.core.close_session(self.session)
@@ -213,8 +214,7 @@ class Process:
             traceback = error.traceback if isinstance(error, ProgramError) else ""
             data = {"code": error.code, "message": error.message, "hint": error.hint, "traceback": traceback}
             self.log_events.end("error", data)
-        if not self._finished.done():
-            self._finished.set_result(None)
+        self._finished.set()
 
 
 def _end_of(text: str) -> str:

@@ -19,6 +19,7 @@ from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, S
 from symphony.param import DRAIN_NS, MAX_FINISHED_BYTES, MAX_FINISHED_PROCESSES, MAX_PROCESSES
 from symphony.process.process import LaunchOptions, Process, State
 from symphony.sandbox.config import InstanceLimits
+from symphony.sandbox.drive import run_detached
 from symphony.sandbox.instance import Instance
 from symphony.sandbox.outcome import Turn
 from symphony.sandbox.sandbox import LoadedProgram, Sandbox
@@ -49,7 +50,9 @@ class ProcessTable:
         """Bytes that each ended one keeps."""
         self._kept_bytes = 0
         self._by_instance: dict[Instance, Process] = {}
-        self._burials: set[asyncio.Future[None]] = set()
+        self._burials = 0
+        """Sessions whose end is not over in the core."""
+        self._all_buried = asyncio.Event()
         self._drain_scheduled = False
         self._running: Process | None = None
 
@@ -64,7 +67,7 @@ class ProcessTable:
         try:
             instance = self._sandbox.instantiate(program, process, self._limits, self._woken)
         except BaseException:
-            self._in_background(self._core.close_session(process.session))
+            self._detach(self._core.close_session(process.session))
             raise
         process.instance = instance
         self._live[process.pid] = process
@@ -109,8 +112,8 @@ class ProcessTable:
         for process in list(self._live.values()):
             self.kill(process, Cancelled("the host is shutting down"))
         while self._burials:
-            await asyncio.gather(*self._burials)
-            await asyncio.sleep(0)  # their callbacks empty the set; a gather of finished tasks does not let them
+            self._all_buried.clear()
+            await self._all_buried.wait()
 
     # ---- turns
     def _woken(self, instance: Instance) -> None:
@@ -187,7 +190,7 @@ class ProcessTable:
         self._by_instance.pop(process.instance, None)
         del self._live[process.pid]
         self._remember(process)
-        self._in_background(process.close(state))
+        self._detach(process.close(state))
 
     def _remember(self, process: Process) -> None:
         """Keep it readable for a while; the oldest ones make room."""
@@ -200,7 +203,12 @@ class ProcessTable:
             del ended[oldest]
             self._kept_bytes -= self._kept.pop(oldest)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._burials.add(task)
-        task.add_done_callback(self._burials.discard)
+    def _detach(self, burial: Coroutine[Any, Any, None]) -> None:
+        """As a rule it is over when this returns: a task would be dearer than the burial."""
+        self._burials += 1
+        run_detached(burial, self._buried)
+
+    def _buried(self) -> None:
+        self._burials -= 1
+        if not self._burials:
+            self._all_buried.set()

@@ -26,8 +26,8 @@ _releasing = ctypes.CDLL(str(ffi.filename))
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {}
 """C name -> (result, parameters), filled below; constant afterwards."""
 _INTEGERS = (c_bool, c_int64, c_size_t, c_uint32, c_uint64)
-"""Parameters that ctypes is told to pass as `void *`: the same register, converted three times as fast. The caller keeps
-to the parameter's range."""
+"""Parameters that ctypes is told to pass as `void *`: the same register, converted three times as fast. The caller
+keeps to the parameter's range."""
 
 
 def _declare(name: str, result: Any, *parameters: Any, library: ctypes.CDLL = _keeping) -> Callable[..., Any]:

@@ -209,4 +209,6 @@ def _first_lines(text: str) -> str:
 
 def lowered(config: SandboxConfig, limits: InstanceLimits) -> InstanceLimits:
     """`limits`, none of them above the sandbox's."""
-    return dataclasses.replace(limits, memory_bytes=min(limits.memory_bytes, config.memory_bytes))
+    if limits.memory_bytes <= config.memory_bytes:
+        return limits
+    return dataclasses.replace(limits, memory_bytes=config.memory_bytes)

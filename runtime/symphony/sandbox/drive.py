@@ -29,22 +29,26 @@ def attach(awaited: Any, wake: Callable[..., None]) -> None:
 
 
 class _Detached:
-    """A coroutine that nobody waits for."""
+    """A coroutine that nobody awaits."""
 
-    __slots__ = ("_coroutine",)
+    __slots__ = ("_coroutine", "_then")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, None], then: Callable[[], None] | None) -> None:
         self._coroutine = coroutine
+        self._then = then
 
     def step(self, _: object = None) -> None:
         try:
             attach(self._coroutine.send(None), self.step)
+            return
         except StopIteration:
             pass
         except (Exception, asyncio.CancelledError) as error:
-            _log.error("releasing a handle failed", exc_info=error)
+            _log.error("%s failed", self._coroutine.__qualname__, exc_info=error)
+        if self._then is not None:
+            self._then()
 
 
-def run_detached(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine as far as it goes now; the rest follows from the callbacks of what it awaits."""
-    _Detached(coroutine).step()
+def run_detached(coroutine: Coroutine[Any, Any, None], then: Callable[[], None] | None = None) -> None:
+    """Run a coroutine as far as it goes now; the rest follows from the callbacks of what it awaits, then `then`."""
+    _Detached(coroutine, then).step()
