@@ -68,7 +68,7 @@ HTTP_BACKLOG = 1024
 HTTP_SHUTDOWN_SECONDS = 5.0
 """Seconds that open requests have to end after the server was told to stop."""
 
-# --- KV files and operations -------------------------------------------------------------------------------------------
+# --- KV files and operations ------------------------------------------------------------------------------------------
 MAX_OPEN_FILES = 1024
 """KV files that one process may have open."""
 MAX_OPERATIONS = 64
@@ -82,7 +82,7 @@ MAX_NAMES_PER_TENANT = 65_536
 MAX_UNDELIVERED_TOKENS = 256
 """Tokens that a generation runs ahead of its guest before it pauses."""
 
-# --- batches -----------------------------------------------------------------------------------------------------------
+# --- batches ----------------------------------------------------------------------------------------------------------
 STEP_TOKENS = 2048
 """Tokens computed in one step, decodes and prefill chunks together."""
 STEP_ROWS = 256
@@ -90,7 +90,7 @@ STEP_ROWS = 256
 MAX_ROW_WAIT_SECONDS = 1.0
 """A row passed over for this long goes before all younger ones, whatever its kind and tenant."""
 
-# --- text and models ---------------------------------------------------------------------------------------------------
+# --- text and models --------------------------------------------------------------------------------------------------
 MAX_TEXT_CHARS = 4 << 20
 """Characters of one text to tokenize, and of one rendered conversation."""
 INLINE_TEXT_CHARS = 2048
@@ -102,7 +102,7 @@ KV_POOL_BYTES_CPU = 1 << 30
 KV_POOL_SHARE_GPU = 0.85
 """Share of a GPU's free memory, after the weights, that becomes KV pages unless a number is given."""
 
-# --- sandbox -----------------------------------------------------------------------------------------------------------
+# --- sandbox ----------------------------------------------------------------------------------------------------------
 MAX_INSTANCES = 4096
 """Component instances alive at once; sizes the pools of memories, tables and stacks."""
 GUEST_MEMORY_BYTES = 256 << 20
@@ -143,7 +143,7 @@ MAX_RANDOM_BYTES = 1 << 20
 IN_LOOP_TOKENS = 8
 """A prediction of at most so many tokens counts as a guest's loop, which may wait for others; more is prefill."""
 
-# --- programs ----------------------------------------------------------------------------------------------------------
+# --- programs ---------------------------------------------------------------------------------------------------------
 COMPILE_CPU_SECONDS = 60
 """CPU seconds that compiling one component may take, in its own process."""
 COMPILE_WALL_SECONDS = 120.0

@@ -1,7 +1,7 @@
 """Choice: constrained decoding by hand. The program, not the host, decides which tokens are allowed at each step.
 
-It asks for the log-probabilities of exactly the tokens that keep an option alive and follows the best one, so the answer
-is always one of the options, whatever the model would rather have said.
+It asks for the log-probabilities of exactly the tokens that keep an option alive and follows the best one, so the
+answer is always one of the options, whatever the model would rather have said.
 """
 
 from lip import Context, encode, main

@@ -1,7 +1,7 @@
 """Weather: the model asks for a tool, the program calls it, the model reads the answer.
 
-The tools are the operator's (`--tools tools.py` on the command line, `Runtime(tools=...)` when embedded); the program sees
-their names and JSON schemas and decides what to do with what the model says.
+The tools are the operator's (`--tools tools.py` on the command line, `Runtime(tools=...)` when embedded); the program
+sees their names and JSON schemas and decides what to do with what the model says.
 """
 
 import json
