@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import Any, cast
 
 from symphony.core.core import Core
 from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, SymphonyError, TimedOut
@@ -49,7 +49,6 @@ class ProcessTable:
         self._kept: dict[int, int] = {}
         """Bytes that each ended one keeps."""
         self._kept_bytes = 0
-        self._by_instance: dict[Instance, Process] = {}
         self._burials = 0
         """Sessions whose end is not over in the core."""
         self._all_buried = asyncio.Event()
@@ -71,7 +70,6 @@ class ProcessTable:
             raise
         process.instance = instance
         self._live[process.pid] = process
-        self._by_instance[instance] = process
         self._scheduler.add(process.pid, process.tenant)
         process.log_events.add("start", {"pid": process.pid})
         instance.start(argument)
@@ -117,9 +115,7 @@ class ProcessTable:
 
     # ---- turns
     def _woken(self, instance: Instance) -> None:
-        process = self._by_instance.get(instance)
-        if process is None:
-            return
+        process = cast(Process, instance.caller)
         if process.state is State.BLOCKED:
             self._ready(process)
         elif process is self._running:
@@ -187,7 +183,6 @@ class ProcessTable:
     def _bury(self, process: Process, state: State) -> None:
         assert process.instance is not None
         self._scheduler.remove(process.pid)
-        self._by_instance.pop(process.instance, None)
         del self._live[process.pid]
         self._remember(process)
         self._detach(process.close(state))

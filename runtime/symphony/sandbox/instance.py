@@ -56,7 +56,7 @@ class State(enum.Enum):
 
 
 # Enum members as plain names: a turn is hot.
-_RUNNING, _YIELDED, _BLOCKED, _DONE = State.RUNNING, State.YIELDED, State.BLOCKED, State.DONE
+_NEW, _RUNNING, _YIELDED, _BLOCKED, _DONE = State.NEW, State.RUNNING, State.YIELDED, State.BLOCKED, State.DONE
 _TURN_YIELDED, _TURN_BLOCKED, _TURN_DONE = Turn.YIELDED, Turn.BLOCKED, Turn.DONE
 _ANSWERS = param.ANSWERS_PER_TURN
 _SLICE_NS = param.SLICE_NS
@@ -175,12 +175,15 @@ class Instance:
         Bounded; runs handlers; call it on the main stack. Harmless when there is nothing to do.
         """
         state = self.state
-        if state is _DONE:
+        if state is _BLOCKED:
+            if not self._woken:
+                return _TURN_BLOCKED
+        elif state is _DONE:
             return _TURN_DONE
-        if state is _RUNNING or state is State.NEW:
+        elif state is _RUNNING or state is _NEW:
             raise InternalError(f"an instance that is {state.name} cannot take a turn")
         try:
-            return self._run(_clock())
+            return self._run(_clock(), state)
         except BaseException:
             if self.state is not _DONE:
                 self._end(Failed(InternalError("the sandbox failed", "the host's log has the details")))
@@ -194,13 +197,13 @@ class Instance:
             self._end(Failed(error))
 
     # --- inside a turn ------------------------------------------------------------------------------------------------
-    def _run(self, began: int) -> Turn:
-        """The turn itself. `began` is the time, in nanoseconds."""
+    def _run(self, began: int, state: State) -> Turn:
+        """The turn itself. `began` is the time, in nanoseconds; `state` is how it was before."""
         poll = abi.future_poll_released if self.used_slice else abi.future_poll
         self.used_slice = False
-        if self.state is _BLOCKED and not self._go_on():
-            return self._turn_result()
         self.state = _RUNNING
+        if state is _BLOCKED and not self._go_on():
+            return self._turn_result()
         sandbox = self._sandbox
         budget = _ANSWERS
         while budget:
@@ -254,16 +257,13 @@ class Instance:
 
     def _go_on(self) -> bool:
         """Continue the syscall that waited. True: it is answered. False: it still waits, or the guest has ended."""
-        if not self._woken:
-            return False
-        coroutine, binding = self._coroutine, self._binding
-        if coroutine is not None:
-            self.state = _RUNNING
-            return self._resume(coroutine)
+        if self._coroutine is not None:
+            return self._resume(self._coroutine)
+        waiter, binding = self._awaited, self._binding
         assert binding is not None
-        ready = self._awaited.ready()
+        ready = waiter.ready()
         if not ready:  # what fired was taken back meanwhile
-            self._block(self._awaited)
+            self._block(waiter)
             return False
         self._awaited = None
         if binding.write is not None:

@@ -181,8 +181,11 @@ def write_numbers(
     slot: int, values: Any, dtype: np.dtype[Any], kind: int, pack: Callable[[memoryview, int, int, Any], None]
 ) -> None:
     """Store a numeric list's payload at `slot`; the caller writes the kind byte. `pack` writes one whole element."""
-    if values.__class__ in (list, tuple) and len(values) <= SHORT_LIST:
-        _list_new(slot + 8, len(values))
+    if values.__class__ is list and (count := len(values)) <= SHORT_LIST:
+        _list_new(slot + 8, count)
+        if count == 1:  # what a token needs
+            pack(MEMORY, _read_word(MEMORY, slot + 16)[0], kind, values[0])
+            return
         data = _read_word(MEMORY, slot + 16)[0]
         for value in values:
             pack(MEMORY, data, kind, value)

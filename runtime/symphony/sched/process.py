@@ -93,7 +93,7 @@ class ProcessScheduler:
         queue = self._queue
         while queue:
             time, order, tenant = queue[0]
-            if time < tenant.time:
+            if time < tenant.time and len(queue) > 1:
                 heapreplace(queue, (tenant.time, order, tenant))
                 continue
             process = self._pop(tenant)

@@ -53,12 +53,13 @@ class Waiter:
         if self.woken:
             return
         self.woken = True
-        self.detach()
+        for pollable in self.pollables:
+            pollable.waiters.pop(self, None)
         if self.resume is not None:
             self.resume()
 
     def detach(self) -> None:
-        """Leave every pollable; called on wake and when the guest ends."""
+        """Leave every pollable: the guest has ended."""
         for pollable in self.pollables:
             pollable.waiters.pop(self, None)
 
