@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from symphony.errors import NotFound
+from symphony.resources import resource
 
 
 def directory() -> Path:
-    """In a checkout `bench/guests`, in an installed wheel the packaged copy."""
-    here = Path(__file__).resolve()
-    for candidate in (here.parents[3] / "bench" / "guests", here.parents[1] / "_data" / "guests"):
-        if (candidate / "guest.wasm").is_file():
-            return candidate
-    raise NotFound("the benchmark guest is missing", "reinstall symphony-lip, or run from a checkout")
+    """The folder that holds `guest.wasm`. Raises NotFound if the installation is incomplete."""
+    found = resource("guests", "bench/guests")
+    if not (found / "guest.wasm").is_file():
+        raise NotFound("the benchmark guest is missing", "reinstall symphony-lip, or run from a checkout")
+    return found

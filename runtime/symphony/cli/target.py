@@ -11,6 +11,7 @@ from pathlib import Path
 from symphony.cli.arguments import Signature, read_signature
 from symphony.cli.lazy import did_you_mean
 from symphony.errors import Invalid, InvalidProgram, NotFound
+from symphony.resources import resource
 
 SUFFIXES = (".py", ".wasm")
 
@@ -55,9 +56,7 @@ def unknown_name(name: str, uploaded: list[str]) -> NotFound:
 
 def samples_directory() -> Path:
     """The samples of this installation: inside the wheel, or beside the sources."""
-    package = Path(__file__).resolve().parents[1]
-    packaged = package / "_data" / "samples"
-    return packaged if packaged.is_dir() else package.parents[1] / "samples"
+    return resource("samples", "samples")
 
 
 def sample_names() -> list[str]:

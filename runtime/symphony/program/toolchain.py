@@ -1,8 +1,8 @@
 """componentize-py, isolated: a Python module and a WIT world in, a component out.
 
 componentize-py puts the active environment's site-packages into every component without a word, so it runs in an empty
-one: isolated interpreter, no PATH, an empty virtual environment, and only the folders that are named. This module also
-knows where the SDK and the WIT files are, in a source checkout and in an installed wheel. It knows no stores or limits.
+one: isolated interpreter, no PATH, an empty virtual environment, and only the folders that are named. It knows no
+stores or limits.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import symphony
 from symphony.errors import InternalError, InvalidProgram, LimitExceeded, Unavailable
 from symphony.param import BUILD_SECONDS
+from symphony.resources import resource
 
 WORLD = "lip"
 WORLD_MODULE = "lip_world"
@@ -40,18 +40,12 @@ class Kit:
 
 def find_kit() -> Kit:
     """The kit of this installation. Raises `InternalError` if the installation is incomplete."""
-    package = Path(symphony.__file__ or "").resolve().parent
-    checkout = package.parent.parent
-    for kit in (
-        Kit(package / "_data/wit", package / "_data/sdk"),
-        Kit(checkout / "wit", checkout / "guest_sdk/python"),
-    ):
-        if (kit.wit / "world.wit").is_file() and (kit.sdk / "lip/__init__.py").is_file():
-            return kit
-    raise InternalError(
-        f"the WIT files and the Python SDK are neither in {package / '_data'} nor in {checkout}",
-        "reinstall symphony-lip",
-    )
+    kit = Kit(resource("wit", "wit"), resource("sdk", "guest_sdk/python"))
+    if not (kit.wit / "world.wit").is_file() or not (kit.sdk / "lip/__init__.py").is_file():
+        raise InternalError(
+            f"the WIT files are not in {kit.wit}, or the Python SDK is not in {kit.sdk}", "reinstall symphony-lip"
+        )
+    return kit
 
 
 def version() -> str:
