@@ -3,7 +3,7 @@
     async with Runtime(model="tiny") as rt:
         text = await rt.run("agent.py", question="...")
 
-Reads like a table of contents: engine, core, sandbox, programs, processes. Policy lives in the parts.
+Reads like a table of contents: store, sandbox, engine, core, programs, processes. Policy lives in the parts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -75,27 +76,36 @@ class Runtime:
 
     # ---- boot and shutdown
     async def __aenter__(self) -> Runtime:
-        self._engines = await self._load_engines()
-        self.core = Core(self._engines)
-        self._core_loop = asyncio.ensure_future(self.core.run())
-        self.sandbox = Sandbox(self._config.sandbox, HANDLERS)
-        self._store = _Home(self._home)
-        if self._store.note:
-            self.notes.append(self._store.note)
-        self._programs = Programs(self.sandbox, self._store.path, self._config.cache or cache_directory())
-        self._processes = ProcessTable(self.sandbox, self.core, self._config.limits, self._config.max_processes)
+        async with AsyncExitStack() as parts:  # a part that fails takes those before it down again
+            await self._boot(parts)
+            self._parts = parts.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._processes.close()
-        await self.core.close()
-        await self._core_loop
+        await self._parts.aclose()
+
+    async def _boot(self, parts: AsyncExitStack) -> None:
+        """Start the parts in order; `parts` stops them in the opposite one. What fails fast comes first."""
+        self._store = _Home(self._home)
+        parts.callback(self._store.close)
+        if self._store.note:
+            self.notes.append(self._store.note)
+        self.sandbox = Sandbox(self._config.sandbox, HANDLERS)
+        parts.callback(self.sandbox.close)
+        self._engines = await self._load_engines()
         for engine in self._engines:
-            engine.close()
-        self.sandbox.close()
-        self._store.close()
+            parts.callback(engine.close)
+        self.core = Core(self._engines)
+        parts.push_async_callback(self._stop_core, asyncio.ensure_future(self.core.run()))
+        self._programs = Programs(self.sandbox, self._store.path, self._config.cache or cache_directory())
+        self._processes = ProcessTable(self.sandbox, self.core, self._config.limits, self._config.max_processes)
+        parts.push_async_callback(self._processes.close)
+
+    async def _stop_core(self, loop: asyncio.Future[None]) -> None:
+        await self.core.close()
+        await loop
 
     async def _load_engines(self) -> list[Engine]:
         if not isinstance(self._model, str):

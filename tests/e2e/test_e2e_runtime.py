@@ -159,8 +159,31 @@ def test_arguments_must_be_json(tmp_path: Path) -> None:
 
 def test_two_hosts_do_not_share_a_home(tmp_path: Path) -> None:
     async def scenario(rt: Runtime) -> None:
+        tasks = asyncio.all_tasks()
         with pytest.raises(Invalid, match="another running host"):
             async with Runtime([FakeEngine()], home=tmp_path):
                 pass
+        assert asyncio.all_tasks() == tasks
 
     hosted(scenario, tmp_path)
+
+
+def test_a_boot_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise Invalid("no table today")
+
+    closed: list[FakeEngine] = []
+    monkeypatch.setattr("symphony.host.ProcessTable", fails)
+    monkeypatch.setattr(FakeEngine, "close", lambda engine: closed.append(engine))
+
+    async def boot() -> None:
+        engine = FakeEngine()
+        with pytest.raises(Invalid, match="no table today"):
+            async with Runtime([engine], home=tmp_path):
+                pass
+        assert closed == [engine]
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(boot())
+    monkeypatch.undo()
+    hosted(lambda rt: rt.run(ECHO), tmp_path)  # the home is free again
