@@ -6,7 +6,7 @@
     result  {value}
     error   {code, message, hint, traceback}
 
-The writer is the process; a reader that lags holds it up (`EventLog.room`), one that left does not.
+The writer is the process; a reader that lags holds it up (`EventLog.output`), one that left does not.
 """
 
 from __future__ import annotations
