@@ -147,8 +147,7 @@ class Runtime:
 
     async def kill(self, process: Process) -> None:
         """End a process; returns when everything it held is released. No-op if it has ended."""
-        self._processes.kill(process)
-        await process.ended()
+        await process.kill()
 
     def processes(self) -> list[Process]:
         return self._processes.all()

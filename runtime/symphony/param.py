@@ -14,6 +14,10 @@ MAX_RESULT_BYTES = 16 << 20
 """Bytes of a run's JSON result."""
 MAX_ERROR_CHARS = 64 << 10
 """Characters of a run's error, its traceback included, that are kept: its end, where Python says what it was."""
+LAST_WORDS_LINES = 3
+"""Lines of a trapped program's standard error that its error quotes (of its log, the last line at level error)..."""
+LAST_WORDS_CHARS = 500
+"""...in at most so many characters."""
 
 # --- processes --------------------------------------------------------------------------------------------------------
 MAX_PROCESSES = 4096

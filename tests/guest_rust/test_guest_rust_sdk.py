@@ -142,9 +142,10 @@ def test_wrong_arguments_are_told(tmp_path: Path, probe: Path, arguments: dict[s
     assert f"arguments: {told}" in str(error)
 
 
-def test_a_panic_ends_the_process_and_its_message_is_in_the_log(tmp_path: Path, probe: Path) -> None:
+def test_a_panic_ends_the_process_and_its_message_is_in_the_error_and_the_log(tmp_path: Path, probe: Path) -> None:
     error, logs = failure(tmp_path, probe, case="panic")
-    assert "trap" in str(error)
+    assert error.message.startswith("the program trapped: ")
+    assert error.message.endswith(f"; it last said: {logs[0]}")
     assert len(logs) == 1
     assert logs[0].startswith("panicked at src/lib.rs:")
     assert logs[0].endswith(": the probe broke")

@@ -23,6 +23,7 @@ from symphony.errors import (
     SymphonyError,
     TimedOut,
 )
+from symphony.param import LAST_WORDS_CHARS
 from symphony.process.process import LaunchOptions
 
 COMPONENT = wasm(ECHO)
@@ -134,8 +135,28 @@ def test_a_component_that_traps(host: Host) -> None:
     error = host.error(wasm(TRAP))
     assert isinstance(error, ProgramError)
     assert "unreachable" in error.message
+    assert "last said" not in error.message
     assert error.hint
     assert error.traceback
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("sys.stderr.write('Assertion failed: x > 0 (a.c: main: 3)')", "Assertion failed: x > 0 (a.c: main: 3)"),
+        ("sys.stderr.write('\\n\\npanicked at src/lib.rs:3:\\nboom\\n')", "panicked at src/lib.rs:3: boom"),
+        ("for i in range(9): print(i, file=sys.stderr)", "6 7 8"),
+        ("print('much earlier', file=sys.stderr)\nsys.stderr.flush()\nlog('boom', level='error')", "boom"),
+        ("sys.stderr.write('x' * 100_000)", "x" * LAST_WORDS_CHARS + " [...]"),
+    ],
+)
+@pytest.mark.parametrize(("end", "told"), [("os.abort()", "the program trapped: "), ("os._exit(3)", "exit(")])
+def test_a_program_that_breaks_off_is_quoted(before: str, said: str, end: str, told: str, host: Host) -> None:
+    error = host.error(lip(f"import os\n{before}\nsys.stderr.flush()\n{end}"))
+    assert isinstance(error, ProgramError)
+    assert error.message.startswith("the program")
+    assert told in error.message
+    assert error.message.endswith(f"; it last said: {said}")
 
 
 @pytest.mark.parametrize("program", [wasm(SPIN), "while True: pass\n", lip("while True: pass"), lip("10 ** 10 ** 10")])

@@ -17,13 +17,21 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from symphony.core.core import Core
 from symphony.errors import InternalError, ProgramError, SymphonyError
-from symphony.param import DEFAULT_CPU_SECONDS, DEFAULT_WALL_SECONDS, MAX_ERROR_CHARS, MAX_RESULT_BYTES
+from symphony.param import (
+    DEFAULT_CPU_SECONDS,
+    DEFAULT_WALL_SECONDS,
+    LAST_WORDS_CHARS,
+    LAST_WORDS_LINES,
+    MAX_ERROR_CHARS,
+    MAX_RESULT_BYTES,
+)
 from symphony.process.events import Event, EventLog
 from symphony.sandbox.instance import Instance
 from symphony.sandbox.outcome import Exited, Failed, Returned, Trapped
@@ -64,8 +72,16 @@ class Process:
     """A program in execution. Created by `ProcessTable.launch`."""
 
     def __init__(
-        self, pid: int, program: str, options: LaunchOptions, core: Core, inbox: Inbox, tools: Mapping[str, Tool]
+        self,
+        pid: int,
+        program: str,
+        options: LaunchOptions,
+        core: Core,
+        inbox: Inbox,
+        tools: Mapping[str, Tool],
+        end: Callable[[Process], None],
     ) -> None:
+        """`end` kills it, in any state."""
         self.pid = pid
         self.program = program
         self.options = options
@@ -82,7 +98,9 @@ class Process:
         self.instance: Instance | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.woken_in_turn = False
+        self._end = end
         self._stdio: dict[str, bytearray] = {}
+        self._last_words: deque[str] = deque(maxlen=LAST_WORDS_LINES)
         self._tool_calls: set[asyncio.Future[Any]] = set()
         self._final_usage: UsageRecord | None = None
         self._finished = asyncio.Event()
@@ -120,6 +138,11 @@ class Process:
             raise self._error
         return self._value
 
+    async def kill(self) -> None:
+        """End it; returns when everything it held is released. No-op if it has ended."""
+        self._end(self)
+        await self.ended()
+
     # ---- what its syscalls see (syscall.caller.Caller)
     @property
     def environment(self) -> list[tuple[str, str]]:
@@ -136,6 +159,9 @@ class Process:
         await self.log_events.output(text)
 
     def log(self, level: str, text: str) -> None:
+        if level == "error":
+            self._last_words.clear()
+            self._last_words.append(text)
         self.log_events.log(level, text)
 
     def stdio(self, stream: str, data: bytes) -> None:
@@ -149,12 +175,30 @@ class Process:
             self._stdio_line(stream, line)
 
     def _stdio_line(self, stream: str, line: bytes) -> None:
-        self.log("info" if stream == "stdout" else "warn", line.decode("utf-8", "replace"))
+        text = line.decode("utf-8", "replace")
+        if stream == "stderr" and text.strip():
+            self._last_words.append(text)
+        self.log("info" if stream == "stdout" else "warn", text)
+
+    def _end_stdio(self) -> None:
+        """A last line may lack its line break."""
+        for stream, rest in self._stdio.items():
+            if rest:
+                self._stdio_line(stream, bytes(rest))
+        self._stdio.clear()
+
+    def _last_said(self) -> str:
+        """What it wrote as an error before it broke off: its languages put the reason there (a panic, an assertion)."""
+        said = " ".join(line.strip() for line in self._last_words)
+        if not said:
+            return ""
+        return f"; it last said: {said if len(said) <= LAST_WORDS_CHARS else f'{said[:LAST_WORDS_CHARS]} [...]'}"
 
     # ---- what the table does with it
     def outcome_of(self, instance: Instance) -> None:
         """Take over how the guest ended."""
         outcome = instance.outcome
+        self._end_stdio()
         if isinstance(outcome, Returned) and isinstance(outcome.value, Ok):
             self._parse(outcome.value.value)
         elif isinstance(outcome, Returned):
@@ -162,11 +206,11 @@ class Process:
         elif isinstance(outcome, Trapped):
             message, backtrace = _end_of(outcome.message), _end_of(outcome.backtrace)
             self._error = ProgramError(
-                f"the program trapped: {message}", "see the Wasm backtrace and the log", backtrace
+                f"the program trapped: {message}{self._last_said()}", "see the Wasm backtrace and the log", backtrace
             )
         elif isinstance(outcome, Exited):
             text = f"the program called exit({outcome.code}) instead of returning a result"
-            self._error = ProgramError(text, "return from the entry point")
+            self._error = ProgramError(text + self._last_said(), "return from the entry point")
         elif isinstance(outcome, Failed):
             self._error = outcome.error
         else:
@@ -198,9 +242,7 @@ class Process:
         except Exception as e:  # a bug of the core must not keep whoever waits for this process waiting
             _log.exception("closing the session of process %d failed", self.pid)
             self._error = InternalError(f"closing the session of process {self.pid} failed: {e!r}")
-        for stream, rest in self._stdio.items():
-            if rest:
-                self._stdio_line(stream, bytes(rest))
+        self._end_stdio()
         self._final_usage = usage
         self.instance = None
         self.state = state
