@@ -6,6 +6,7 @@ An engine owns page pools and weights; the core owns page tables, reference coun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from symphony.engine.chat import ChatTemplate
@@ -37,10 +38,19 @@ class Engine(Protocol):
         """
         ...
 
+    async def move(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
+        """Copy whole pages between the device and the host tier, beside steps; returns when all are there.
+
+        `out`: (device page, host slot). `back`: (host slot, device page). Several moves may be in flight. Until this
+        returns, no step and no other move writes what it reads, or touches what it writes: the caller sees to that.
+        Raises if the move is lost; its targets are then undefined, its sources intact.
+        """
+        ...
+
     def describe(self) -> dict[str, str]:
         """For people: device, dtype, attention back end, pool size."""
         ...
 
     def close(self) -> None:
-        """Free the device. No step is in flight."""
+        """Free the device. No step and no move is in flight."""
         ...
