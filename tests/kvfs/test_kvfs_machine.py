@@ -17,6 +17,7 @@ from symphony.errors import Exists, Invalid, NoSpace, NotFound
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Kvfs
+from symphony.kvfs.tree import Tree
 
 SIZE = 4
 PAGES = 13
@@ -47,6 +48,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.kvfs = Kvfs(clock=lambda: 0.0)
+        self.tree = Tree(self.kvfs)
         self.arena = self.kvfs.mount("m", "digest", SIZE, PAGES)
         self.device: list[list[Any]] = [[None] * SIZE for _ in range(PAGES)]
         self.opened: dict[Open, None] = {}
@@ -133,9 +135,9 @@ class Machine(RuleBasedStateMachine):
         key = (handle.content.tenant, path)
         if key in self.named and not overwrite:
             with pytest.raises(Exists):
-                self.kvfs.save(handle.file, path, "me", overwrite)
+                self.tree.save(handle.file, path, "me", overwrite)
         else:
-            self.kvfs.save(handle.file, path, "me", overwrite)
+            self.tree.save(handle.file, path, "me", overwrite)
             self.named[key] = Shared(handle.content.tenant, list(handle.content.tokens))
 
     @rule(target=handles, tenant=st.sampled_from(TENANTS), path=st.sampled_from(PATHS), write=st.booleans())
@@ -143,47 +145,48 @@ class Machine(RuleBasedStateMachine):
         content = self.named.get((tenant, path))
         if content is None:
             with pytest.raises(NotFound):
-                self.kvfs.open(tenant, tenant, "m", path, write=write, create=False, exclusive=False)
+                self.tree.open(tenant, tenant, "m", path, write=write, create=False, exclusive=False)
             return multiple()
-        file = self.kvfs.open(tenant, tenant, "m", path, write=write, create=False, exclusive=False)
+        file = self.tree.open(tenant, tenant, "m", path, write=write, create=False, exclusive=False)
         return self.add(file, content if write else Shared(tenant, list(content.tokens)))
 
     @rule(tenant=st.sampled_from(TENANTS), old=st.sampled_from(PATHS), new=st.sampled_from(PATHS))
     def rename(self, tenant: str, old: str, new: str) -> None:
         if (tenant, old) not in self.named:
             with pytest.raises(NotFound):
-                self.kvfs.rename(tenant, old, new)
+                self.tree.rename(tenant, old, new)
         elif (tenant, new) in self.named:
             with pytest.raises(Exists):
-                self.kvfs.rename(tenant, old, new)
+                self.tree.rename(tenant, old, new)
         else:
-            self.kvfs.rename(tenant, old, new)
+            self.tree.rename(tenant, old, new)
             self.named[tenant, new] = self.named.pop((tenant, old))
 
     @rule(tenant=st.sampled_from(TENANTS), path=st.sampled_from(PATHS))
     def unlink(self, tenant: str, path: str) -> None:
         if (tenant, path) in self.named:
-            self.kvfs.unlink(tenant, path)
+            self.tree.unlink(tenant, path)
             del self.named[tenant, path]
         else:
             with pytest.raises(NotFound):
-                self.kvfs.unlink(tenant, path)
+                self.tree.unlink(tenant, path)
 
     # ---- what must always hold
     @invariant()
     def books_agree(self) -> None:
         check_integrity(self.kvfs)
+        self.tree.check_integrity()
 
     @invariant()
     def files_hold_what_they_should(self) -> None:
         for handle in self.opened:
             self.check(handle.file, handle.content)
         for (tenant, path), content in self.named.items():
-            self.check(self.kvfs.namespace(tenant).get(path), content)
+            self.check(self.tree.namespace(tenant).get(path), content)
         assert len(self.kvfs.files) == len({id(h.file) for h in self.opened} | self.named_ids())
 
     def named_ids(self) -> set[int]:
-        return {id(self.kvfs.namespace(tenant).get(path)) for tenant, path in self.named}
+        return {id(self.tree.namespace(tenant).get(path)) for tenant, path in self.named}
 
     def check(self, file: File, content: Shared) -> None:
         assert file.tokens.tolist() == content.tokens
@@ -195,8 +198,9 @@ class Machine(RuleBasedStateMachine):
         for handle in self.opened:
             self.kvfs.close(handle.file)
         for tenant, path in self.named:
-            self.kvfs.unlink(tenant, path)
+            self.tree.unlink(tenant, path)
         check_integrity(self.kvfs)
+        self.tree.check_integrity()
         assert not self.kvfs.files
         assert self.arena.available == PAGES - 1
 

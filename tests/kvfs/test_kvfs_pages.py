@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from symphony.errors import Busy, Exists, InternalError, Invalid, NoSpace
+from symphony.errors import Busy, InternalError, Invalid, NoSpace
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Copy, Kvfs
 from symphony.kvfs.pages import PagePool
+from symphony.kvfs.tree import Tree
 
 SIZE = 4
 
@@ -147,7 +148,7 @@ def test_a_busy_file_refuses_mutation_and_ends_when_it_settles() -> None:
     for mutation in (
         lambda: kvfs.begin(f, [3]),
         lambda: kvfs.truncate(f, 0),
-        lambda: kvfs.save(f, "/x", "t", False),
+        lambda: Tree(kvfs).save(f, "/x", "t", False),
     ):
         with pytest.raises(Busy):
             mutation()
@@ -163,28 +164,6 @@ def test_truncate_beyond_the_end() -> None:
     for length in (-1, 1):
         with pytest.raises(Invalid):
             kvfs.truncate(f, length)
-
-
-def test_another_models_file() -> None:
-    kvfs = make()
-    kvfs.mount("n", "other", SIZE, 9)
-    f = kvfs.create("t", "t", "m")
-    kvfs.save(f, "/x", "t", False)
-    with pytest.raises(Invalid, match="made by the model m"):
-        kvfs.open("t", "t", "n", "/x", write=False, create=False, exclusive=False)
-
-
-def test_a_failed_open_or_save_leaves_nothing() -> None:
-    kvfs = make()
-    f = kvfs.create("t", "t", "m")
-    kvfs.save(f, "/x", "t", False)
-    for path in ("/x/y", "bad"):
-        with pytest.raises((Exists, Invalid)):
-            kvfs.save(f, path, "t", True)
-        with pytest.raises((Exists, Invalid)):
-            kvfs.open("t", "t", "m", path, write=True, create=True, exclusive=False)
-    assert len(kvfs.files) == 2
-    check_integrity(kvfs)
 
 
 def spoil_refs(kvfs: Kvfs, f: File) -> None:
@@ -221,10 +200,6 @@ def too_far(kvfs: Kvfs, f: File) -> None:
     f.computed += 1
 
 
-def lost_name(kvfs: Kvfs, f: File) -> None:
-    f.names += 1
-
-
 def orphan(kvfs: Kvfs, f: File) -> None:
     f.opens = 0
 
@@ -240,7 +215,6 @@ def orphan(kvfs: Kvfs, f: File) -> None:
         changed_token,
         extra_page,
         too_far,
-        lost_name,
         orphan,
     ],
 )

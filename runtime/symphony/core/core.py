@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from symphony.core.checks import check_ids, check_options, check_readings, wanted_entries
 from symphony.core.loop import Deliver, StepLoop
-from symphony.core.messages import Chunk, Entry, GenerateOptions, Readings, Sampling, Stat, Usage
+from symphony.core.messages import Chunk, Entry, GenerateOptions, Readings, Stat, Usage
 from symphony.core.operation import Generation, Operation, Prediction
 from symphony.core.session import Handle, Session
 from symphony.engine.engine import Engine
@@ -27,7 +28,8 @@ from symphony.errors import Busy, Invalid, LimitExceeded, NotFound
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Kvfs
-from symphony.param import MAX_OPEN_FILES, MAX_OPERATIONS, MAX_TOP_K, MAX_UNDELIVERED_TOKENS
+from symphony.kvfs.tree import Tree
+from symphony.param import MAX_OPEN_FILES, MAX_OPERATIONS
 from symphony.sched.batch import BatchLimits, BatchScheduler
 from symphony.sched.dispatch import ClosedLoop, Dispatch
 
@@ -57,6 +59,7 @@ class Core:
             raise ValueError("a core needs at least one engine")
         self._config = config or CoreConfig()
         self._kvfs = Kvfs()
+        self._tree = Tree(self._kvfs)
         self._loops: dict[str, StepLoop] = {}
         for engine in engines:
             info = engine.info
@@ -99,6 +102,7 @@ class Core:
     def check_integrity(self) -> None:
         """Raises InternalError that says which books of the KVFS do not agree."""
         check_integrity(self._kvfs, [(loop.arena, copy) for loop in self._loops.values() for copy in loop.copies])
+        self._tree.check_integrity()
 
     def idle(self) -> bool:
         """Whether no operation is in flight."""
@@ -160,7 +164,7 @@ class Core:
         """
         owner, loop = self._session(session), self._loop(model)
         self._check_open(owner)
-        file = self._kvfs.open(
+        file = self._tree.open(
             owner.tenant, owner.owner, loop.arena.model, path, write=write, create=create, exclusive=exclusive
         )
         return self._admit(owner, file)
@@ -198,26 +202,26 @@ class Core:
     async def save(self, session: int, file: int, path: str, overwrite: bool) -> None:
         """Name a snapshot. Raises Exists, Invalid, Busy, LimitExceeded."""
         found = await self._quiet(session, file)
-        self._kvfs.save(found, path, self._session(session).owner, overwrite)
+        self._tree.save(found, path, self._session(session).owner, overwrite)
 
     async def stat(self, session: int, file: int) -> Stat:
         return self._kvfs.stat(await self._quiet(session, file))
 
     async def stat_path(self, session: int, path: str) -> Stat:
         """Raises NotFound, Invalid."""
-        return self._kvfs.stat_path(self._session(session).tenant, path)
+        return self._tree.stat_path(self._session(session).tenant, path)
 
     async def list(self, session: int, path: str) -> Entries:
         """What lies directly below a directory, sorted. Raises NotFound, Invalid."""
-        return self._kvfs.list(self._session(session).tenant, path)
+        return self._tree.list(self._session(session).tenant, path)
 
     async def rename(self, session: int, old: str, new: str) -> None:
         """Raises NotFound, Exists, Invalid."""
-        self._kvfs.rename(self._session(session).tenant, old, new)
+        self._tree.rename(self._session(session).tenant, old, new)
 
     async def unlink(self, session: int, path: str) -> None:
         """Raises NotFound, Invalid."""
-        self._kvfs.unlink(self._session(session).tenant, path)
+        self._tree.unlink(self._session(session).tenant, path)
 
     # ---- operations ----------------------------------------------------------------------------------------------
     async def pred(
@@ -241,8 +245,8 @@ class Core:
             await self._quiet(session, file)
             self._handle(owner, file)  # it may have been closed meanwhile
         self._check_start(owner, op, kv, tokens, loop.info)
-        _check_readings(readings, loop.info)
-        wanted = _entries(outputs, len(tokens), kv.length)
+        check_readings(readings, loop.info)
+        wanted = wanted_entries(outputs, len(tokens), kv.length)
         self._kvfs.begin(kv, tokens)
         self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings))
 
@@ -253,7 +257,7 @@ class Core:
         handle = self._handle(owner, file)
         loop, info = handle.loop, handle.loop.info
         self._check_start(owner, op, kv, tokens, info)
-        _check_options(options, info)
+        check_options(options, info)
         self._kvfs.begin(kv, tokens)
         decoder = loop.engine.tokenizer.decoder()
         self._start(Generation(op, owner, handle, self._config.clock(), options, decoder, info.context_limit))
@@ -345,57 +349,10 @@ class Core:
                 "truncate the file, or give fewer",
             )
         if tokens:
-            _check_ids(tokens, info)
+            check_ids(tokens, info)
         if len(session.operations) >= self._config.max_operations:
             raise LimitExceeded(
                 f"the process has {len(session.operations)} operations in flight, the limit", "wait for some of them"
             )
         if op in session.operations:
             raise Invalid(f"operation {op} is in flight already", "choose a new id")
-
-
-def _check_ids(tokens: Sequence[int], info: ModelInfo) -> None:
-    low, high = (min(tokens), max(tokens)) if len(tokens) > 1 else (tokens[0], tokens[0])
-    if low < 0 or high >= info.vocab_size:
-        wrong = low if low < 0 else high
-        raise Invalid(f"token id {wrong} is outside the vocabulary", f"this model's ids are 0 to {info.vocab_size - 1}")
-
-
-def _check_sampling(sampling: Sampling, info: ModelInfo) -> None:
-    if sampling.logit_bias:
-        _check_ids([token for token, _ in sampling.logit_bias], info)
-
-
-def _check_readings(readings: Readings, info: ModelInfo) -> None:
-    if readings.top_k > MAX_TOP_K:
-        raise Invalid(f"readings: top-k is {readings.top_k}", f"ask for at most {MAX_TOP_K}")
-    if readings.logprobs:
-        _check_ids(readings.logprobs, info)
-    if readings.sample is not None:
-        _check_sampling(readings.sample, info)
-
-
-def _check_options(options: GenerateOptions, info: ModelInfo) -> None:
-    _check_sampling(options.sampling, info)
-    if options.stop_tokens:
-        _check_ids(options.stop_tokens, info)
-    if "" in options.stop_strings:
-        raise Invalid("an empty stop string would stop before the first token", "leave it out")
-    if options.logprobs is not None and options.logprobs > MAX_TOP_K:
-        raise Invalid(f"logprobs: {options.logprobs} alternatives", f"ask for at most {MAX_TOP_K}")
-    if not 1 <= options.chunk_tokens <= MAX_UNDELIVERED_TOKENS:
-        raise Invalid(f"chunk-tokens is {options.chunk_tokens}", f"use 1 to {MAX_UNDELIVERED_TOKENS}")
-
-
-def _entries(outputs: Sequence[int], count: int, length: int) -> Sequence[int]:
-    """Indexes into the `count` given tokens as indexes into the file."""
-    if not count:  # a re-query
-        count, length = 1, length - 1
-    if len(outputs) == 1:
-        index = outputs[0]
-        if not 0 <= index < count:
-            raise Invalid(f"outputs: index {index} is outside the {count} given tokens")
-        return (length + index,)
-    if any(a >= b for a, b in itertools.pairwise(outputs)) or (outputs and not 0 <= outputs[0] <= outputs[-1] < count):
-        raise Invalid(f"outputs: the indexes must ascend and lie within the {count} given tokens")
-    return [length + index for index in outputs]

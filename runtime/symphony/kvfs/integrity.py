@@ -25,7 +25,6 @@ def check_integrity(kvfs: Kvfs, copying: Iterable[tuple[Arena, Copy]] = ()) -> N
         held.update(page for other, page in sources if other is arena)
         wrong += _pages(arena, held)
         wrong += [text for file in files for text in _file(kvfs, file)]
-    wrong += _names(kvfs)
     if wrong:
         raise InternalError("KVFS integrity: " + "; ".join(wrong))
 
@@ -70,19 +69,3 @@ def _file(kvfs: Kvfs, file: File) -> Iterable[str]:
             yield f"{name}: nobody can reach it"
     elif file in kvfs.idle:
         yield f"{name}: busy and evictable"
-
-
-def _names(kvfs: Kvfs) -> Iterable[str]:
-    count: Counter[File] = Counter()
-    for tenant, names in kvfs.names.items():
-        files = list(names.files())
-        count.update(files)
-        if len(files) != names.count:
-            yield f"tenant {tenant}: {len(files)} names, {names.count} counted"
-        if any(file.tenant != tenant for file in files):
-            yield f"tenant {tenant}: a name leads to another tenant's file"
-    for file in {**kvfs.files, **dict.fromkeys(count)}:
-        if file.names != count[file]:
-            yield f"a file has {count[file]} names and counts {file.names}"
-        if file not in kvfs.files:
-            yield "a name leads to a file that has ended"

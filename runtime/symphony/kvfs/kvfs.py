@@ -2,8 +2,8 @@
 
 Layers, each using only those below it:
 
-    Kvfs       operations on files and names; reservation, copy-on-write, eviction        this file
-    Namespace  a tenant's paths                                                           names.py
+    Tree       what can be done to names; who may do it                                   tree.py
+    Kvfs       operations on files; reservation, copy-on-write, eviction                  this file
     File       tokens and page table                                                      file.py
     Arena      one model's pages: free, used or cached                                    arena.py
     PagePool, PrefixCache                                                                 pages.py, prefix.py
@@ -18,10 +18,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from symphony.errors import Busy, Exists, Invalid, NoSpace, NotFound
+from symphony.errors import Busy, Invalid, NoSpace
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
-from symphony.kvfs.names import Entry, Namespace
 from symphony.kvfs.prefix import link
 from symphony.kvfs.stat import Stat
 
@@ -35,7 +34,6 @@ class Kvfs:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.arenas: dict[str, Arena] = {}
-        self.names: dict[str, Namespace] = {}
         self.files: dict[File, None] = {}
         """Every file that has not ended."""
         self.idle: dict[File, None] = {}
@@ -78,91 +76,17 @@ class Kvfs:
     def close(self, file: File) -> None:
         """One handle less. A file without handles and names ends (a busy one when its operation settles)."""
         file.opens -= 1
-        self._end_if_unused(file)
-
-    # ---- names ---------------------------------------------------------------------------------------------------
-    def namespace(self, tenant: str) -> Namespace:
-        names = self.names.get(tenant)
-        if names is None:
-            names = self.names[tenant] = Namespace()
-        return names
-
-    def open(
-        self, tenant: str, owner: str, model: str, path: str, *, write: bool, create: bool, exclusive: bool
-    ) -> File:
-        """The named file, with one more handle; without `write`, a private fork of it.
-
-        Raises NotFound, Exists (`exclusive`), Invalid (path, flags, or made by another model), LimitExceeded.
-        """
-        if create and not write:
-            raise Invalid("open: create without write", "add the flag write")
-        names = self.namespace(tenant)
-        file = names.find(path)
-        if file is None:
-            if not create:
-                raise NotFound(f"no file is named {path}", "list the directory to see what is there")
-            file = self.create(tenant, owner, model)
-            try:
-                names.put(path, file)
-            except BaseException:
-                self.close(file)
-                raise
-            return file
-        if create and exclusive:
-            raise Exists(f"{path} exists already", "leave out the flag exclusive to open it")
-        if file.arena.model != model:
-            raise Invalid(f"{path} was made by the model {file.arena.model}, not {model}", "open it with that model")
-        if not write:
-            return self.fork(file, owner)
-        file.opens += 1
-        return file
-
-    def save(self, file: File, path: str, owner: str, overwrite: bool) -> None:
-        """Name a snapshot of the file. Raises Exists, Invalid, Busy, LimitExceeded."""
-        self._check_idle(file)
-        names = self.namespace(file.tenant)
-        if not overwrite and names.find(path) is not None:
-            raise Exists(f"{path} exists already", "pass overwrite to replace it")
-        snapshot = self.fork(file, owner)
-        try:
-            old = names.put(path, snapshot)
-        finally:
-            self.close(snapshot)
-        if old is not None:
-            self._end_if_unused(old)
-
-    def rename(self, tenant: str, old: str, new: str) -> None:
-        """Raises NotFound, Exists, Invalid, LimitExceeded."""
-        names = self.namespace(tenant)
-        file = names.get(old)
-        if names.find(new) is not None:
-            raise Exists(f"{new} exists already", "unlink it first")
-        names.remove(old)
-        try:
-            names.put(new, file)
-        except BaseException:
-            names.put(old, file)
-            raise
-
-    def unlink(self, tenant: str, path: str) -> None:
-        """Raises NotFound, Invalid."""
-        self._end_if_unused(self.namespace(tenant).remove(path))
-
-    def list(self, tenant: str, path: str) -> list[Entry]:
-        return self.namespace(tenant).list(path)
+        self.end_if_unused(file)
 
     def stat(self, file: File) -> Stat:
         private = sum(map(file.arena.is_private, file.pages))
         shared = len(file.pages) - private
         return Stat(file.length, private, shared, file.owner, int(file.created), int(file.modified), file.names)
 
-    def stat_path(self, tenant: str, path: str) -> Stat:
-        return self.stat(self.namespace(tenant).get(path))
-
     # ---- contents ------------------------------------------------------------------------------------------------
     def truncate(self, file: File, length: int) -> None:
         """Keep the first `length` tokens. Raises Invalid, Busy."""
-        self._check_idle(file)
+        self.check_idle(file)
         if not 0 <= length <= file.length:
             raise Invalid(f"truncate to {length}: the file has {file.length} tokens", "give its length or less")
         if length < file.length:
@@ -172,7 +96,7 @@ class Kvfs:
     def begin(self, file: File, tokens: Iterable[int]) -> None:
         """An operation starts: the file is busy; `tokens` follow its own, for the operation only. Raises Busy."""
         if file.busy:
-            self._check_idle(file)
+            self.check_idle(file)
         file.busy = True
         self.idle.pop(file, None)
         file.tokens.extend(tokens)
@@ -189,7 +113,7 @@ class Kvfs:
         else:
             self._cut(file, length)
         if not file.opens and not file.names:
-            self._end_if_unused(file)
+            self.end_if_unused(file)
 
     def reuse(self, file: File, limit: int) -> int:
         """Take from the prefix cache what continues the computed entries, at most up to `limit`.
@@ -303,11 +227,13 @@ class Kvfs:
             hashes.append(link(previous, file.tokens[n * size : (n + 1) * size]))
         return hashes[index]
 
-    def _check_idle(self, file: File) -> None:
+    def check_idle(self, file: File) -> None:
+        """Raises Busy."""
         if file.busy:
             raise Busy("an operation is in flight on this file", "wait for it, or work on a fork")
 
-    def _end_if_unused(self, file: File) -> None:
+    def end_if_unused(self, file: File) -> None:
+        """A handle or a name of the file went: end it if that was the last (a busy one when it settles)."""
         if not file.opens and not file.names and not file.busy:
             self.drop(file)
             self.files.pop(file, None)

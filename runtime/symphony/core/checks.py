@@ -1,0 +1,58 @@
+"""What callers say about an operation, held against its model. All raise Invalid; none knows files or sessions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from symphony.core.messages import GenerateOptions, Readings, Sampling
+from symphony.engine.messages import ModelInfo
+from symphony.errors import Invalid
+from symphony.param import MAX_TOP_K, MAX_UNDELIVERED_TOKENS
+
+
+def check_ids(tokens: Sequence[int], info: ModelInfo) -> None:
+    low, high = (min(tokens), max(tokens)) if len(tokens) > 1 else (tokens[0], tokens[0])
+    if low < 0 or high >= info.vocab_size:
+        wrong = low if low < 0 else high
+        raise Invalid(f"token id {wrong} is outside the vocabulary", f"this model's ids are 0 to {info.vocab_size - 1}")
+
+
+def check_sampling(sampling: Sampling, info: ModelInfo) -> None:
+    if sampling.logit_bias:
+        check_ids([token for token, _ in sampling.logit_bias], info)
+
+
+def check_readings(readings: Readings, info: ModelInfo) -> None:
+    if readings.top_k > MAX_TOP_K:
+        raise Invalid(f"readings: top-k is {readings.top_k}", f"ask for at most {MAX_TOP_K}")
+    if readings.logprobs:
+        check_ids(readings.logprobs, info)
+    if readings.sample is not None:
+        check_sampling(readings.sample, info)
+
+
+def check_options(options: GenerateOptions, info: ModelInfo) -> None:
+    check_sampling(options.sampling, info)
+    if options.stop_tokens:
+        check_ids(options.stop_tokens, info)
+    if "" in options.stop_strings:
+        raise Invalid("an empty stop string would stop before the first token", "leave it out")
+    if options.logprobs is not None and options.logprobs > MAX_TOP_K:
+        raise Invalid(f"logprobs: {options.logprobs} alternatives", f"ask for at most {MAX_TOP_K}")
+    if not 1 <= options.chunk_tokens <= MAX_UNDELIVERED_TOKENS:
+        raise Invalid(f"chunk-tokens is {options.chunk_tokens}", f"use 1 to {MAX_UNDELIVERED_TOKENS}")
+
+
+def wanted_entries(outputs: Sequence[int], count: int, length: int) -> Sequence[int]:
+    """Indexes into the `count` given tokens as indexes into the file."""
+    if not count:  # a re-query
+        count, length = 1, length - 1
+    if len(outputs) == 1:
+        index = outputs[0]
+        if not 0 <= index < count:
+            raise Invalid(f"outputs: index {index} is outside the {count} given tokens")
+        return (length + index,)
+    if any(a >= b for a, b in itertools.pairwise(outputs)) or (outputs and not 0 <= outputs[0] <= outputs[-1] < count):
+        raise Invalid(f"outputs: the indexes must ascend and lie within the {count} given tokens")
+    return [length + index for index in outputs]
