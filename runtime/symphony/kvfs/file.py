@@ -1,19 +1,24 @@
-"""A KV file: tokens, and the pages that hold their keys and values.
+"""A KV file: tokens, and the pages or host slots that hold their keys and values.
 
     entries    0 ........ computed ........ length ........ len(tokens)
-               K/V in pages │ K/V to compute │ of the operation in flight
+               has K/V     │ K/V to compute │ of the operation in flight
                (pages beyond `computed` are reserved by the operation in flight)
 
-States, by `busy` and by what is left:
+Where the K/V of `[0, computed)` lies:
+
+    DEVICE (`pages`) ──stow: a move out──▶ HOST (`slots`) ──reserve, recall: a move back──▶ DEVICE
+      │ drop (plain files only)              │ drop (plain files only)
+      └──────────▶ NOWHERE (computed = 0; tokens stay, whoever needs the K/V computes it again) ◀┘
+
+and by `busy` and what is left:
 
         begin(tokens)                          settle(length)
-    IDLE ─────────────▶ BUSY (K/V computed, dropped, recomputed) ─────────────▶ IDLE
-      │ evict: computed = 0, tokens stay                                          │
+    IDLE ─────────────▶ BUSY (K/V computed, moved, dropped, recomputed) ─────────────▶ IDLE
       └── last handle and last name gone ──▶ ENDED (pages returned; a busy file ends when it settles)
 
-Eviction and preemption only lower `computed`: an operation's work is always `tokens[computed:]`. A full page is
-*published* to the prefix cache as soon as it is computed and is immutable from then on.
-This module has no behaviour: `kvfs.py` does everything that is done to files.
+Dropping only lowers `computed`: an operation's work is always `tokens[computed:]`. A full plain page is *published* to
+the prefix cache as soon as it is computed and is immutable from then on.
+This module has no behaviour: `kvfs.py` and its siblings do everything that is done to files.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from symphony.kvfs.arena import Arena
+    from symphony.kvfs.tiers import Move
 
 
 def no_tokens() -> array[int]:
@@ -32,10 +38,10 @@ def no_tokens() -> array[int]:
 
 @dataclass(slots=True, eq=False)
 class File:
-    """All fields belong to `Kvfs`; others read."""
+    """All fields belong to `kvfs`; others read."""
 
     arena: Arena
-    """Pages and prefix cache of the file's model."""
+    """Pages, slots and prefix cache of the file's model."""
     tenant: str
     owner: str
     created: float
@@ -47,7 +53,15 @@ class File:
     computed: int = 0
     """Entries with K/V, `[0, computed)`."""
     pages: list[int] = field(default_factory=list[int])
-    """The page table. Idle: exactly the pages of `[0, computed)`."""
+    """The page table, if the K/V is on the device. Idle: exactly the pages of `[0, computed)`."""
+    slots: list[int] = field(default_factory=list[int])
+    """Host slots of `[0, computed)`, if the K/V is on the host."""
+    move: Move | None = None
+    """The move that will change where the K/V lies. What cuts the file off from it sets None."""
+    derived: int | None = None
+    """The first derived entry (semantics 5); all later ones are derived too. None: all are plain."""
+    positions: array[int] | None = None
+    """Positions of entries `[0, len(positions))`, the later ones count on; None: entry `i` is at position `i`."""
     hashes: list[bytes] = field(default_factory=list[bytes])
     """Chained hashes of the leading full pages of `tokens`, as far as somebody asked."""
     published: int = 0
@@ -57,3 +71,23 @@ class File:
     opens: int = 0
     """Open handles."""
     names: int = 0
+    pins: int = 0
+    """Reasons to keep the K/V on the device."""
+    touched: float = 0.0
+    """When the last operation ended, on the clock of whoever runs steps."""
+    resident: float = 0.0
+    """Since when the K/V has been on the device, on that clock."""
+
+    def position(self, entry: int) -> int:
+        """RoPE position of an entry, also of one to come."""
+        positions = self.positions
+        if positions is None:
+            return entry
+        return positions[entry] if entry < len(positions) else positions[-1] + 1 + entry - len(positions)
+
+    @property
+    def tier(self) -> str:
+        """"device", "host", or "evicted": the K/V comes back by computing."""
+        if self.slots:
+            return "host"
+        return "device" if self.pages or not self.length else "evicted"

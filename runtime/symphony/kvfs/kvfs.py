@@ -3,29 +3,41 @@
 Layers, each using only those below it:
 
     Tree       what can be done to names; who may do it                                   tree.py
-    Kvfs       operations on files; reservation, copy-on-write, eviction                  this file
+    Transfers  extract, append-from                                                       transfer.py
+    Tiers      moves between device and host; taking K/V off the device                   tiers.py
+    Kvfs       operations on files; reservation, copy-on-write                            this file
     File       tokens and page table                                                      file.py
-    Arena      one model's pages: free, used or cached                                    arena.py
+    Arena      one model's pages and slots: free, used or cached                          arena.py
     PagePool, PrefixCache                                                                 pages.py, prefix.py
 
 Pure bookkeeping on numbers: nothing here touches a device, waits, or knows processes. Two rules carry it:
-a page that is shared or published is immutable (writers copy it first), and an operation's work is `tokens[computed:]`
-(so dropping K/V needs no bookkeeping elsewhere). Meanings: semantics 1-8, 19.
+a page that is shared, published or has a twin is immutable (writers copy it first), and an operation's work is
+`tokens[computed:]` (so dropping K/V needs no bookkeeping elsewhere). Meanings: semantics 1-8, 19, 20.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from symphony.errors import Busy, Invalid, NoSpace
-from symphony.kvfs.arena import Arena
+from symphony.errors import Busy, Invalid, LimitExceeded, NoSpace
+from symphony.kvfs.arena import Arena, Costs
 from symphony.kvfs.file import File
 from symphony.kvfs.prefix import link
 from symphony.kvfs.stat import Stat
+from symphony.param import MAX_PINNED_SHARE
 
 Copy = tuple[int, int]
 """(source page, destination page)."""
+
+
+class Shortage(NamedTuple):
+    """Pages that a reservation lacks."""
+
+    pages: int
+    tenant: str | None
+    """Whose pages would help: the tenant's own, which is at its quota; None: anybody's."""
 
 
 class Kvfs:
@@ -37,11 +49,16 @@ class Kvfs:
         self.files: dict[File, None] = {}
         """Every file that has not ended."""
         self.idle: dict[File, None] = {}
-        """Files with K/V and no operation in flight, least recently used first: what eviction may drop."""
+        """Files with pages and no operation in flight, least recently used first."""
+        self.stowed: dict[File, None] = {}
+        """Files with host slots and no operation in flight, least recently used first."""
+        self.pinned: dict[File, None] = {}
 
-    def mount(self, model: str, digest: str, page_size: int, pages: int) -> Arena:
-        """Add a model's pages."""
-        arena = self.arenas[model] = Arena(model, digest, page_size, pages)
+    def mount(
+        self, model: str, digest: str, page_size: int, pages: int, slots: int = 0, costs: Costs | None = None
+    ) -> Arena:
+        """Add a model's pages, and its slots on the host."""
+        arena = self.arenas[model] = Arena(model, digest, page_size, pages, slots, costs or Costs(0.0))
         return arena
 
     # ---- handles -------------------------------------------------------------------------------------------------
@@ -52,25 +69,34 @@ class Kvfs:
         self.files[file] = None
         return file
 
-    def fork(self, file: File, owner: str) -> File:
-        """A copy-on-write clone with one handle. O(pages).
+    def fork(self, file: File, owner: str, tenant: str | None = None) -> File:
+        """A copy-on-write clone with one handle, of this or another tenant. O(pages).
 
         Of a busy file: what it was before the operation; the page that may be being written is not shared.
         """
         length, arena = file.length, file.arena
         computed = min(file.computed, length)
-        if file.busy:
+        if file.busy and file.derived is None:
             computed -= computed % arena.page_size
         now = self.clock()
-        clone = File(arena, file.tenant, owner, now, now, file.tokens[:length], length, computed, opens=1)
-        clone.pages = file.pages[: arena.pages_for(computed)]
-        full = computed // arena.page_size
-        clone.hashes = file.hashes[: length // arena.page_size]
-        clone.published = min(file.published, full)
-        arena.ref(clone.pages)
+        tenant = tenant or file.tenant
+        clone = File(arena, tenant, owner, now, now, file.tokens[:length], length, computed, opens=1)
+        clone.derived = file.derived
+        if file.positions is not None:
+            clone.positions = file.positions[:length]
+        held = arena.pages_for(computed)
+        if tenant == file.tenant:
+            clone.hashes = file.hashes[: length // arena.page_size]
+        clone.published = min(file.published, computed // arena.page_size)
+        clone.touched, clone.resident = file.touched, file.resident
         self.files[clone] = None
-        if clone.pages:
-            self.idle[clone] = None
+        if file.slots:
+            clone.slots = file.slots[:held]
+            arena.host.ref(clone.slots, tenant)
+        else:
+            clone.pages = file.pages[:held]
+            arena.ref(clone.pages, tenant)
+        self.rest(clone)
         return clone
 
     def close(self, file: File) -> None:
@@ -79,9 +105,31 @@ class Kvfs:
         self.end_if_unused(file)
 
     def stat(self, file: File) -> Stat:
-        private = sum(map(file.arena.is_private, file.pages))
-        shared = len(file.pages) - private
+        private = sum(map(file.arena.is_private, file.pages)) + file.arena.host.private(file.slots)
+        shared = len(file.pages) + len(file.slots) - private
         return Stat(file.length, private, shared, file.owner, int(file.created), int(file.modified), file.names)
+
+    def pin(self, file: File) -> None:
+        """One more reason to keep the K/V on the device. Raises LimitExceeded."""
+        if not file.pins:
+            held = self.pinned_pages(file.arena) + max(len(file.pages), len(file.slots))
+            limit = int(file.arena.pool.capacity * MAX_PINNED_SHARE)
+            if held > limit:
+                raise LimitExceeded(
+                    f"{held} KV pages would be pinned, the limit is {limit}", "unpin other files, or truncate this one"
+                )
+            self.pinned[file] = None
+        file.pins += 1
+
+    def unpin(self, file: File) -> None:
+        """One reason less; there was one."""
+        file.pins -= 1
+        if not file.pins:
+            del self.pinned[file]
+
+    def pinned_pages(self, arena: Arena) -> int:
+        """Device pages that pins keep."""
+        return len({page for file in self.pinned if file.arena is arena for page in file.pages})
 
     # ---- contents ------------------------------------------------------------------------------------------------
     def truncate(self, file: File, length: int) -> None:
@@ -98,7 +146,8 @@ class Kvfs:
         if file.busy:
             self.check_idle(file)
         file.busy = True
-        self.idle.pop(file, None)
+        if self.idle.pop(file, self) is self:
+            self.stowed.pop(file, None)
         file.tokens.extend(tokens)
 
     def settle(self, file: File, length: int) -> None:
@@ -107,7 +156,8 @@ class Kvfs:
         if length != file.length:
             file.modified = self.clock()
         size = file.arena.page_size
-        if length == file.computed == len(file.tokens) and len(file.pages) * size < length + size:
+        held = len(file.pages) * size
+        if length == file.computed == len(file.tokens) and length <= held < length + size:
             file.length = length  # the common case: there is nothing to cut off
             self.idle[file] = None
         else:
@@ -118,17 +168,19 @@ class Kvfs:
     def reuse(self, file: File, limit: int) -> int:
         """Take from the prefix cache what continues the computed entries, at most up to `limit`.
 
-        Returns how many entries were found. For a busy file.
+        Returns how many entries were found. For a busy file whose K/V is not on the host.
         """
+        if file.derived is not None:
+            return 0
         arena = file.arena
         size = arena.page_size
         before = file.computed
         index = before // size
         while (index + 1) * size <= limit:
-            page = arena.hit(self._hash(file, index))
+            page = arena.hit(self.key(file, index), file.tenant)
             if page is None:
                 break
-            arena.unref(file.pages[index:])  # a partial page of our own, and pages reserved behind it
+            arena.unref(file.pages[index:], file.tenant)  # a partial page of our own, and pages reserved behind it
             del file.pages[index:]
             file.pages.append(page)
             index += 1
@@ -136,90 +188,93 @@ class Kvfs:
             file.published = index
         return file.computed - before
 
-    def reserve(self, file: File, upto: int, spare: int = 0) -> list[Copy] | None:
+    def reserve(self, file: File, upto: int, spare: int = 0) -> list[Copy] | Shortage:
         """Make entries `[computed, upto)` writable, all or nothing, and leave `spare` pages available to others.
 
-        Returns the page copies to be made before anybody writes (the sources stay referenced until `retire`), or None
-        if there is no room now. Idle files lose their K/V for it, least recently used first.
-        Raises NoSpace if it can never fit.
+        For a busy file whose K/V is not on the host. Returns the page copies to be made before anybody writes (the
+        sources stay referenced until `retire`), or what is missing now. Raises NoSpace if it can never fit.
         """
         arena = file.arena
         computed = file.computed
         total = -(-upto // arena.page_size)
         partial = computed // arena.page_size if computed % arena.page_size else -1
         if total <= len(file.pages) and (partial < 0 or arena.is_private(file.pages[partial])):
+            if partial >= 0:
+                arena.part(file.pages[partial])
             return []
-        if total > arena.pool.capacity:
-            fits = arena.pool.capacity * arena.page_size
-            raise NoSpace(
-                f"{upto} tokens need {total} KV pages, the pool has {arena.pool.capacity}",
-                f"keep the sequence within {fits} tokens, or start the host with a larger pool",
-            )
-        while True:
-            copied = partial >= 0 and not arena.is_private(file.pages[partial])
-            need = max(0, total - len(file.pages)) + copied
-            if not need or need + spare <= arena.available:
-                break
-            if copied and arena.pool.refs[file.pages[partial]] == 1 and need - 1 + spare <= arena.available:
+        self.check_fits(file, total, upto)
+        copied = partial >= 0 and not arena.is_private(file.pages[partial])
+        need = max(0, total - len(file.pages)) + copied
+        missing = self.shortage(file, need, spare)
+        if missing and copied and arena.pool.refs[file.pages[partial]] == 1:
+            if self.shortage(file, need - 1, spare) is None:
                 arena.cache.forget(file.pages[partial])  # the last page there is: the cache gives way
-            elif not self._evict(arena):
-                return None
-        taken = arena.take(need) if need else []
+                copied, missing, need = False, None, need - 1
+        if missing:
+            return missing
+        taken = arena.take(need, file.tenant) if need else []
         copies: list[Copy] = []
         if copied:
             page = taken.pop()
             copies.append((file.pages[partial], page))
+            arena.copying.append((file.pages[partial], file.tenant))
             file.pages[partial] = page
+        elif partial >= 0:
+            arena.part(file.pages[partial])
         file.pages += taken
         return copies
 
-    def retire(self, arena: Arena, copies: Iterable[Copy]) -> None:
-        """The device made these copies: their sources may go."""
-        arena.unref([source for source, _ in copies])
+    def check_fits(self, file: File, pages: int, upto: int) -> None:
+        """Raises NoSpace if the file can never have so many device pages."""
+        arena = file.arena
+        if pages <= min(arena.pool.capacity, arena.tenant_pages) and not self.pinned:
+            return
+        kept = self.pinned_pages(arena) if not file.pins else 0
+        limit = min(arena.pool.capacity - kept, arena.tenant_pages)
+        if file.pins:
+            limit = min(limit, max(int(arena.pool.capacity * MAX_PINNED_SHARE), len(file.pages)))
+        if pages > limit:
+            why = f"the pool has {arena.pool.capacity}"
+            if limit == arena.tenant_pages:
+                why = f"the tenant may hold {limit}"
+            elif limit < arena.pool.capacity:
+                why += f", and pins leave {limit}"
+            raise NoSpace(
+                f"{upto} tokens need {pages} KV pages, {why}",
+                f"keep the sequence within {limit * arena.page_size} tokens, or start the host with a larger pool",
+            )
+
+    def shortage(self, file: File, need: int, spare: int) -> Shortage | None:
+        """What is missing for `need` more pages of the file; None: nothing."""
+        arena = file.arena
+        own = arena.pool.used.get(file.tenant, 0) + need - arena.tenant_pages
+        if need and own > 0:
+            return Shortage(own, file.tenant)
+        missing = need + spare - arena.available
+        return Shortage(missing, None) if need and missing > 0 else None
+
+    def retire(self, arena: Arena) -> None:
+        """The device made the page copies of the step: their sources may go."""
+        for page, tenant in arena.copying:
+            arena.unref((page,), tenant)
+        arena.copying.clear()
 
     def commit(self, file: File, computed: int) -> None:
-        """Entries up to `computed` have K/V now; publish the pages that became full."""
+        """Entries up to `computed` have K/V now; publish the plain pages that became full."""
         file.computed = computed
         arena = file.arena
-        full = computed // arena.page_size
+        full = (computed if file.derived is None else min(computed, file.derived)) // arena.page_size
         while file.published < full:
-            arena.cache.publish(self._hash(file, file.published), file.pages[file.published])
+            arena.cache.publish(self.key(file, file.published), file.pages[file.published])
             file.published += 1
 
     def drop(self, file: File) -> None:
-        """Give up the file's K/V; the tokens stay, and whoever needs the K/V computes it again."""
-        file.arena.unref(file.pages)
-        file.pages = []
-        file.computed = 0
-        file.published = 0
-        self.idle.pop(file, None)
+        """Give up the file's K/V; the tokens stay, and whoever needs the K/V computes it again. For plain files."""
+        assert file.derived is None, "derived K/V cannot be computed again"
+        self._release(file)
 
-    # ---- the inside ----------------------------------------------------------------------------------------------
-    def _evict(self, arena: Arena) -> bool:
-        """Drop one idle file's K/V; False if there is none."""
-        for file in self.idle:
-            if file.arena is arena:
-                self.drop(file)
-                return True
-        return False
-
-    def _cut(self, file: File, length: int) -> None:
-        """Make the file exactly `length` tokens long, with the pages of its computed entries and no more."""
-        arena = file.arena
-        del file.tokens[length:]
-        file.length = length
-        file.computed = min(file.computed, length)
-        keep = arena.pages_for(file.computed)
-        if keep < len(file.pages):
-            arena.unref(file.pages[keep:])
-            del file.pages[keep:]
-        del file.hashes[length // arena.page_size :]
-        file.published = min(file.published, file.computed // arena.page_size)
-        self.idle.pop(file, None)
-        if file.pages:
-            self.idle[file] = None
-
-    def _hash(self, file: File, index: int) -> bytes:
+    def key(self, file: File, index: int) -> bytes:
+        """The prefix cache's key of the file's page `index`, which its tokens fill."""
         hashes, size = file.hashes, file.arena.page_size
         while len(hashes) <= index:
             n = len(hashes)
@@ -228,12 +283,54 @@ class Kvfs:
         return hashes[index]
 
     def check_idle(self, file: File) -> None:
-        """Raises Busy."""
         if file.busy:
             raise Busy("an operation is in flight on this file", "wait for it, or work on a fork")
 
     def end_if_unused(self, file: File) -> None:
-        """A handle or a name of the file went: end it if that was the last (a busy one when it settles)."""
+        """The file ends if nobody can reach it any more."""
         if not file.opens and not file.names and not file.busy:
-            self.drop(file)
+            self._release(file)
             self.files.pop(file, None)
+            self.pinned.pop(file, None)
+
+    def rest(self, file: File) -> None:
+        """Put the file where its K/V and its state say."""
+        self.idle.pop(file, None)
+        self.stowed.pop(file, None)
+        if not file.busy:
+            if file.pages:
+                self.idle[file] = None
+            elif file.slots:
+                self.stowed[file] = None
+
+    # ---- the inside ----------------------------------------------------------------------------------------------
+    def _release(self, file: File) -> None:
+        arena = file.arena
+        arena.unref(file.pages, file.tenant)
+        arena.unref_slots(file.slots, file.tenant)
+        file.pages, file.slots, file.move = [], [], None
+        file.computed = file.published = 0
+        self.rest(file)
+
+    def _cut(self, file: File, length: int) -> None:
+        """Make the file exactly `length` tokens long, with the pages or slots of its computed entries and no more."""
+        arena = file.arena
+        if length < file.computed:
+            file.move = None
+        del file.tokens[length:]
+        file.length = length
+        file.computed = min(file.computed, length)
+        keep = arena.pages_for(file.computed)
+        if keep < len(file.pages):
+            arena.unref(file.pages[keep:], file.tenant)
+            del file.pages[keep:]
+        if keep < len(file.slots):
+            arena.unref_slots(file.slots[keep:], file.tenant)
+            del file.slots[keep:]
+        if file.derived is not None and length <= file.derived:
+            file.derived = file.positions = None
+        if file.positions is not None:
+            del file.positions[length:]
+        del file.hashes[length // arena.page_size :]
+        file.published = min(file.published, file.computed // arena.page_size)
+        self.rest(file)

@@ -1,0 +1,204 @@
+"""Two tiers: taking a file's K/V off the device, and bringing it back.
+
+A *move* copies whole pages between device pages and host slots, beside the steps. It holds references of its own, so
+the file may be forked, cut or closed meanwhile; what cuts the file off from its move sets `file.move` to None, and the
+move then only cleans up after itself. Per file (semantics 19):
+
+    stow      device -> host; the file keeps its pages until the move is over
+    recall    host -> device; all pages at once or none; the file keeps its slots until the move is over
+    discard   plain K/V is dropped where computing it again is cheaper, or the host has no room for it
+
+Pure bookkeeping: someone else runs the moves in `Tiers.waiting`, in any grouping, and calls `finish` for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symphony.kvfs.arena import Arena
+from symphony.kvfs.file import File
+from symphony.kvfs.kvfs import Kvfs, Shortage
+
+
+@dataclass(slots=True, eq=False)
+class Move:
+    """One file's way to the other tier."""
+
+    file: File
+    tenant: str
+    out: bool
+    """To the host; else to the device."""
+    pages: list[int]
+    """The file's page table, before (out) or after; a reference is held on each."""
+    slots: list[int]
+    """Likewise the slots. When coming back there may be more pages than slots: room to go on."""
+    copies: list[tuple[int, int]]
+    """(page, slot) pairs whose contents have to be copied; the others have twins already."""
+    gain: int = 0
+    """Pages that become available when it is over (out)."""
+    partial: int = -1
+    """The page that the file will write next (back)."""
+
+
+class Tiers:
+    """One arena's moves. All methods return at once."""
+
+    def __init__(self, kvfs: Kvfs, arena: Arena) -> None:
+        self.kvfs = kvfs
+        self.arena = arena
+        self.waiting: list[Move] = []
+        """Moves that nobody runs yet."""
+        self.stowed_pages = 0
+        """Pages copied to the host so far."""
+        self.recalled_pages = 0
+        self.dropped_tokens = 0
+        """Entries given up, to be computed again if somebody wants them."""
+
+    # ---- off the device ------------------------------------------------------------------------------------------
+    def discard(self, file: File) -> bool:
+        """Take the file's K/V off the device: at once by dropping it, or by a move that ends later. For a file that no
+        device step touches. False: it has to stay (derived, and the host is full)."""
+        if file.move is not None:
+            return False
+        plain = file.derived is None
+        if (plain and not self._worth_moving(file)) or not self._make_slots(file):
+            if not plain:
+                return False
+            self.dropped_tokens += file.computed
+            self.kvfs.drop(file)
+            return True
+        self._stow(file)
+        return True
+
+    def can_discard(self, file: File) -> bool:
+        """Whether `discard` would succeed."""
+        if file.move is not None:
+            return False
+        return file.derived is None or self._slots_in_reach() >= len(file.pages)
+
+    def _worth_moving(self, file: File) -> bool:
+        costs = self.arena.costs
+        if costs.token_seconds is None:
+            return True
+        return 2 * len(file.pages) * costs.page_seconds < file.computed * costs.token_seconds
+
+    def _stow(self, file: File) -> None:
+        arena = self.arena
+        held = arena.pages_for(file.computed)
+        if held < len(file.pages):  # reserved, but not written
+            arena.unref(file.pages[held:], file.tenant)
+            del file.pages[held:]
+        gain = arena.pool.private(file.pages)
+        arena.ref(file.pages, file.tenant)
+        move = Move(file, file.tenant, True, list(file.pages), [], [], gain)
+        for page in move.pages:
+            slot = arena.slot_of_page.get(page)
+            if slot is not None:
+                arena.host.ref((slot,), file.tenant)
+            else:
+                slot = arena.host.take(file.tenant)
+                move.copies.append((page, slot))
+            move.slots.append(slot)
+        file.move = move
+        if move.copies:
+            arena.coming += gain
+            self.waiting.append(move)
+        else:
+            move.gain = 0
+            self.finish(move, True)
+
+    def _make_slots(self, file: File) -> bool:
+        """Enough free slots for the file, dropping plain files' K/V from the host for it, the oldest first. False:
+        there cannot be."""
+        host, need = self.arena.host, len(file.pages)
+        while True:
+            own = host.used.get(file.tenant, 0) + need > self.arena.tenant_slots
+            if not own and len(host.free) >= need:
+                return True
+            victims = (f for f in self.kvfs.stowed if self._is_spare(f) and (not own or f.tenant == file.tenant))
+            victim = next(victims, None)
+            if victim is None:
+                return False
+            self.dropped_tokens += victim.computed
+            self.kvfs.drop(victim)
+
+    def _slots_in_reach(self) -> int:
+        host = self.arena.host
+        return len(host.free) + sum([host.private(file.slots) for file in self.kvfs.stowed if self._is_spare(file)])
+
+    def _is_spare(self, file: File) -> bool:
+        return file.arena is self.arena and file.derived is None and file.move is None
+
+    # ---- back ----------------------------------------------------------------------------------------------------
+    def recall(self, file: File, upto: int, spare: int = 0) -> Shortage | None:
+        """Bring the K/V back, with pages for entries `[0, upto)`, all or nothing; None: it comes, or is there.
+
+        `spare` pages stay available to others. Raises NoSpace if it can never fit.
+        """
+        if file.move is not None or not file.slots:
+            return None
+        arena, kvfs = self.arena, self.kvfs
+        total = arena.pages_for(max(upto, file.computed))
+        kvfs.check_fits(file, total, upto)
+        partial = file.computed // arena.page_size if file.computed % arena.page_size else -1
+        twins = {
+            index: arena.page_of_slot[slot]
+            for index, slot in enumerate(file.slots)
+            if slot in arena.page_of_slot and index != partial
+        }
+        cached = sum([not arena.pool.refs[page] for page in twins.values()])
+        missing = kvfs.shortage(file, total - len(twins), spare + cached)
+        if missing:
+            return missing
+        for page in twins.values():
+            arena.hold(page, file.tenant)
+        fresh = iter(arena.take(total - len(twins), file.tenant))
+        pages = [twins[index] if index in twins else next(fresh) for index in range(total)]
+        copies = [(pages[index], slot) for index, slot in enumerate(file.slots) if index not in twins]
+        arena.host.ref(file.slots, file.tenant)
+        file.move = Move(file, file.tenant, False, pages, list(file.slots), copies)
+        if partial >= 0:
+            file.move.partial = pages[partial]
+        if copies:
+            self.waiting.append(file.move)
+        else:
+            self.finish(file.move, True)
+        return None
+
+    # ---- the end of a move ---------------------------------------------------------------------------------------
+    def finish(self, move: Move, done: bool) -> bool:
+        """The move is over (`done`), or lost. Returns whether the file is where it should be now."""
+        file, arena = move.file, self.arena
+        arena.coming -= move.gain
+        valid = file.move is move
+        if valid:
+            file.move = None
+        landed = done and valid
+        if landed and move.out:
+            self._left(move)
+        elif landed:
+            self._arrived(move)
+        arena.unref(move.pages, move.tenant)
+        arena.unref_slots(move.slots, move.tenant)
+        if landed:
+            self.kvfs.rest(file)
+        return landed
+
+    def _left(self, move: Move) -> None:
+        file, arena = move.file, self.arena
+        self.stowed_pages += len(move.copies)
+        for page, slot in move.copies:
+            arena.twin(page, slot)  # for as long as the page stays, with others or cached
+        arena.unref(file.pages, file.tenant)
+        file.pages, file.published = [], 0
+        file.slots, move.slots = move.slots, []
+
+    def _arrived(self, move: Move) -> None:
+        file, arena = move.file, self.arena
+        self.recalled_pages += len(move.copies)
+        for page, slot in move.copies:
+            if page != move.partial:
+                arena.twin(page, slot)  # for as long as others hold the slot
+        arena.unref_slots(file.slots, file.tenant)
+        file.slots = []
+        file.pages, move.pages = move.pages, []
