@@ -49,6 +49,20 @@ class Operation:
     free_running = False
     """Whether it goes on without its guest."""
 
+    @property
+    def nice(self) -> int:
+        return self.session.nice
+
+    @property
+    def deadline(self) -> float:
+        return self.session.deadline
+
+    @property
+    def group(self) -> int:
+        """Its leading page, 0 for none: rows of the same prefix have it in common."""
+        pages = self.file.pages
+        return pages[0] if pages else 0
+
     def __init__(self, op: int, session: Session, handle: Handle, now: float, sampling: Sampling | None) -> None:
         self.id = op
         self.session = session
