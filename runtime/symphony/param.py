@@ -92,7 +92,9 @@ STEP_TOKENS = 2048
 STEP_ROWS = 256
 """Rows of one step."""
 MAX_ROW_WAIT_SECONDS = 1.0
-"""A row passed over for this long goes before all younger ones, whatever its kind and tenant."""
+"""A row passed over for this long is no longer held back because of its kind."""
+NICE_SECONDS = 0.05
+"""A row of nice value n ranks among its tenant's like one that came so many seconds times n later."""
 
 # --- text and models --------------------------------------------------------------------------------------------------
 MAX_TEXT_CHARS = 4 << 20
