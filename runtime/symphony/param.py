@@ -26,6 +26,17 @@ MAX_FINISHED_PROCESSES = 256
 """Ended processes whose events stay readable..."""
 MAX_FINISHED_BYTES = 256 << 20
 """...as long as these bytes hold them all; the oldest are forgotten first."""
+NICEST = 19
+"""The largest nice value; the smallest is -20."""
+MAX_LAG_NS = 20_000_000
+"""Nanoseconds of CPU, over its weight, that a process can have had more than its tenant's others: what goes beyond is
+forgiven, so that the lowest priority gets on too."""
+MAX_PROCESSES_PER_TENANT = 2048
+"""Live processes of one tenant; what it starts beyond that waits."""
+MAX_WAITING_LAUNCHES = 1024
+"""Launches that may wait for a place..."""
+MAX_WAITING_PER_TENANT = 256
+"""...and those of one tenant."""
 DRAIN_NS = 2_000_000
 """Nanoseconds of CPU that guests may use before the event loop gets its turn."""
 MAX_OUTPUT_BACKLOG = 1 << 20
@@ -82,7 +93,17 @@ MAX_PATH_BYTES = 1024
 MAX_PATH_DEPTH = 32
 """Components of a KVFS path."""
 MAX_NAMES_PER_TENANT = 65_536
-"""Names in one tenant's KVFS."""
+"""Names of one tenant's files and the directories that it made, those in /shared included."""
+MAX_FILES_PER_TENANT = 65_536
+"""KV files of one tenant, named or open."""
+MAX_GLOB_NAMES = 16_384
+"""Names that one glob may look at, and so find."""
+MAX_LOCKS = 64
+"""Advisory locks that one process may hold or wait for."""
+MAX_TTL_SECONDS = 10 * 365 * 86_400
+"""Seconds of the longest time to live of a name."""
+SWEEP_SECONDS = 1.0
+"""Seconds between two looks for names that are past their time to live; one that is looked up is checked at once."""
 MAX_UNDELIVERED_TOKENS = 256
 """Tokens that a generation runs ahead of its guest before it pauses."""
 
