@@ -55,8 +55,13 @@ DEFAULT_CPU_SECONDS = 60.0
 # --- inference --------------------------------------------------------------------------------------------------------
 MAX_TOP_K = 1024
 """Most probable tokens that one reading may ask for."""
+MAX_READ_VALUES = 65_536
+"""Values that one prediction may ask for: of each output its top-k and its log-probabilities, and..."""
+READ_VALUES_PER_OUTPUT = 16
+"""...so many for the output itself. All of them cross to the guest at once, at about 0.3 us each. A generation pauses
+when the tokens and alternatives that wait for its guest come to as much."""
 
-MAX_LISTED_TOKENS = 1 << 18
+MAX_LISTED_TOKENS = 262_144
 """Token ids in one option of an operation (log-probabilities, biases, stop tokens): the largest vocabularies."""
 MAX_STOP_STRINGS = 64
 """Stop strings of one generation..."""

@@ -245,7 +245,7 @@ class Core:
             await self._quiet(session, file)
             self._handle(owner, file)  # it may have been closed meanwhile
         self._check_start(owner, op, kv, tokens, loop.info)
-        check_readings(readings, loop.info)
+        check_readings(readings, len(outputs), loop.info)
         wanted = wanted_entries(outputs, len(tokens), kv.length)
         self._kvfs.begin(kv, tokens)
         self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings))
