@@ -114,6 +114,32 @@ class PagedAttention(Protocol):
         """Copy whole pages in every layer. Destinations are distinct and none of them is a source."""
         ...
 
+    def copy_entries(self, sources: IntArray, targets: IntArray, shifts: IntArray) -> None:
+        """Copy entries in every layer, keys rotated on by so many positions; every source is read before any target is
+        written.
+
+        `sources`, `targets`: [N] slots, the targets distinct. `shifts`: [N], of either sign, each smaller than the
+        number of positions; 0 is an exact copy. Keys are turned only: a factor that came with their RoPE scaling, they
+        have already.
+        """
+        ...
+
+    def fill_pages(self, pages: Sequence[int], value: float) -> None:
+        """Overwrite the K/V of whole pages in every layer."""
+        ...
+
     def clear_slots(self, slots: Sequence[int]) -> None:
         """Zero the K/V of these slots in every layer: what a failed row wrote must not meet a mask as NaN * 0."""
+        ...
+
+    def save_pages(self, pages: Sequence[int], host: torch.Tensor, places: Sequence[int]) -> None:
+        """Copy whole pages to `host[places]`; bits stay as they are.
+
+        `host`: [any, layers, 2, page_size, kv_heads, head_dim] of the pool's dtype, on the CPU; pinned if the pool is
+        on a GPU. Queued on the current stream. May run in another thread than the steps, which leave these pages alone.
+        """
+        ...
+
+    def load_pages(self, pages: Sequence[int], host: torch.Tensor, places: Sequence[int]) -> None:
+        """Copy `host[places]` to whole pages; the reverse of `save_pages`, in all respects."""
         ...

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 
+from symphony_kernels.entries import parts
 from symphony_kernels.interface import IntArray, PoolShape, Ragged
 from symphony_kernels.onednn import product
 
@@ -28,6 +29,8 @@ HIDDEN = -1e30
 """Added to the scores of entries that a query must not see."""
 GATHER_BYTES = 8 << 20
 """Most bytes of gathered keys and values at a time."""
+MOVED_PAGES = 64
+"""Most pages that are saved or loaded at a time."""
 IN_PLACE_ENTRIES = 320
 """From this length on, a decoding row with consecutive pages is read in place."""
 SHARED_ENTRIES = 64
@@ -398,10 +401,46 @@ class CpuAttention:
             pages = pool.flatten(0, 1)
             pages.index_copy_(1, destination, pages.index_select(1, source))
 
+    def copy_entries(self, sources: IntArray, targets: IntArray, shifts: IntArray) -> None:
+        s = self.shape
+        turn = self.rope[torch.from_numpy(np.abs(shifts))]  # [N, 1, head_dim / 2]
+        turn = torch.where(torch.from_numpy(shifts < 0)[:, None, None], turn.conj(), turn)
+        for part in parts(sources, targets, GATHER_BYTES // (8 * s.kv_heads * s.head_dim)):
+            source, target = (
+                (torch.from_numpy(x[part])[:, None] + self._head_of_slot).flatten() for x in (sources, targets)
+            )
+            turned = torch.from_numpy(np.flatnonzero(shifts[part]))
+            turns = turn[part].index_select(0, turned)
+            for entries in self._entries:
+                kv = entries.index_select(0, source)
+                if len(turned):
+                    keys = kv.view(-1, 2, s.kv_heads, s.head_dim)[:, 0]
+                    moved = keys.index_select(0, turned)
+                    torch.view_as_complex(moved.unflatten(-1, (-1, 2))).mul_(turns)
+                    keys.index_copy_(0, turned, moved)
+                entries.index_copy_(0, target, kv)
+
+    def fill_pages(self, pages: Sequence[int], value: float) -> None:
+        at = torch.tensor(pages)
+        for pool in self.pool:
+            pool.index_fill_(2, at, value)
+
     def clear_slots(self, slots: Sequence[int]) -> None:
         at = (torch.tensor(slots)[:, None] + self._head_of_slot).flatten()
         for entries in self._entries:
             entries.index_fill_(0, at, 0.0)
+
+    def save_pages(self, pages: Sequence[int], host: torch.Tensor, places: Sequence[int]) -> None:
+        for a in range(0, len(pages), MOVED_PAGES):
+            source, target = torch.tensor(pages[a : a + MOVED_PAGES]), torch.tensor(places[a : a + MOVED_PAGES])
+            for layer, pool in enumerate(self.pool):
+                host[target, layer] = pool.index_select(2, source).permute(2, 0, 3, 1, 4)
+
+    def load_pages(self, pages: Sequence[int], host: torch.Tensor, places: Sequence[int]) -> None:
+        for a in range(0, len(pages), MOVED_PAGES):
+            source, target = torch.tensor(places[a : a + MOVED_PAGES]), torch.tensor(pages[a : a + MOVED_PAGES])
+            for layer, pool in enumerate(self.pool):
+                pool.index_copy_(2, target, host[source, layer].permute(1, 3, 0, 2, 4))
 
 
 def _padded(starts: IntArray, lengths: IntArray) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 
 import torch
 
-from symphony_kernels.interface import PoolShape, Ragged
+from symphony_kernels.entries import parts
+from symphony_kernels.interface import IntArray, PoolShape, Ragged
+from symphony_kernels.page_major import PageMajorPool
+
+COPIED_ENTRIES = 256
+"""Most entries that are copied at a time, all layers of each."""
 
 
 @dataclass(slots=True)
@@ -21,7 +26,7 @@ class _Plan:
     slots: torch.Tensor
 
 
-class ReferenceAttention:
+class ReferenceAttention(PageMajorPool):
     """See `interface.PagedAttention`."""
 
     name = "torch"
@@ -30,11 +35,9 @@ class ReferenceAttention:
         self, shape: PoolShape, rope: torch.Tensor, scale: float, dtype: torch.dtype, device: torch.device
     ) -> None:
         """`rope`: [positions, head_dim / 2, 2] fp32, cosine and sine. `scale` multiplies the scores."""
-        self.shape = shape
+        super().__init__(shape, dtype, device)
         self.scale = scale
         self.rope = rope
-        s = shape
-        self.pool = torch.zeros(s.pages, s.layers, 2, s.page_size, s.kv_heads, s.head_dim, dtype=dtype, device=device)
 
     def plan(self, rows: Ragged) -> _Plan:
         device, size = self.pool.device, self.shape.page_size
@@ -72,9 +75,16 @@ class ReferenceAttention:
     def copy_pages(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
         self.pool[list(destinations)] = self.pool[list(sources)]
 
-    def clear_slots(self, slots: Sequence[int]) -> None:
-        at = torch.tensor(slots, device=self.pool.device)
-        self.pool[at // self.shape.page_size, :, :, at % self.shape.page_size] = 0
+    def copy_entries(self, sources: IntArray, targets: IntArray, shifts: IntArray) -> None:
+        size, device = self.shape.page_size, self.pool.device
+        for part in parts(sources, targets, COPIED_ENTRIES):
+            source, target, shift = (torch.from_numpy(x[part]).to(device) for x in (sources, targets, shifts))
+            kv = self.pool[source // size, :, :, source % size]  # [N, layers, 2, kv_heads, head_dim]
+            turn = self.rope[shift.abs()]
+            turn[..., 1] *= shift.sign()[:, None]
+            keys = rotate(kv[:, :, 0].flatten(1, 2), turn).view_as(kv[:, :, 0])
+            kv[:, :, 0] = torch.where((shift == 0)[:, None, None, None], kv[:, :, 0], keys)
+            self.pool[target // size, :, :, target % size] = kv
 
 
 def rotate(x: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:

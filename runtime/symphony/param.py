@@ -26,6 +26,17 @@ MAX_FINISHED_PROCESSES = 256
 """Ended processes whose events stay readable..."""
 MAX_FINISHED_BYTES = 256 << 20
 """...as long as these bytes hold them all; the oldest are forgotten first."""
+NICEST = 19
+"""The largest nice value; the smallest is -20."""
+MAX_LAG_NS = 20_000_000
+"""Nanoseconds of CPU, over its weight, that a process can have had more than its tenant's others: what goes beyond is
+forgiven, so that the lowest priority gets on too."""
+MAX_PROCESSES_PER_TENANT = 2048
+"""Live processes of one tenant; what it starts beyond that waits."""
+MAX_WAITING_LAUNCHES = 1024
+"""Launches that may wait for a place..."""
+MAX_WAITING_PER_TENANT = 256
+"""...and those of one tenant."""
 DRAIN_NS = 2_000_000
 """Nanoseconds of CPU that guests may use before the event loop gets its turn."""
 MAX_OUTPUT_BACKLOG = 1 << 20
@@ -44,8 +55,13 @@ DEFAULT_CPU_SECONDS = 60.0
 # --- inference --------------------------------------------------------------------------------------------------------
 MAX_TOP_K = 1024
 """Most probable tokens that one reading may ask for."""
+MAX_READ_VALUES = 65_536
+"""Values that one prediction may ask for: of each output its top-k and its log-probabilities, and..."""
+READ_VALUES_PER_OUTPUT = 16
+"""...so many for the output itself. All of them cross to the guest at once, at about 0.3 us each. A generation pauses
+when the tokens and alternatives that wait for its guest come to as much."""
 
-MAX_LISTED_TOKENS = 1 << 18
+MAX_LISTED_TOKENS = 262_144
 """Token ids in one option of an operation (log-probabilities, biases, stop tokens): the largest vocabularies."""
 MAX_STOP_STRINGS = 64
 """Stop strings of one generation..."""
@@ -82,7 +98,17 @@ MAX_PATH_BYTES = 1024
 MAX_PATH_DEPTH = 32
 """Components of a KVFS path."""
 MAX_NAMES_PER_TENANT = 65_536
-"""Names in one tenant's KVFS."""
+"""Names of one tenant's files and the directories that it made, those in /shared included."""
+MAX_FILES_PER_TENANT = 65_536
+"""KV files of one tenant, named or open."""
+MAX_GLOB_NAMES = 16_384
+"""Names that one glob may look at, and so find."""
+MAX_LOCKS = 64
+"""Advisory locks that one process may hold or wait for."""
+MAX_TTL_SECONDS = 10 * 365 * 86_400
+"""Seconds of the longest time to live of a name."""
+SWEEP_SECONDS = 1.0
+"""Seconds between two looks for names that are past their time to live; one that is looked up is checked at once."""
 MAX_UNDELIVERED_TOKENS = 256
 """Tokens that a generation runs ahead of its guest before it pauses."""
 
@@ -92,7 +118,9 @@ STEP_TOKENS = 2048
 STEP_ROWS = 256
 """Rows of one step."""
 MAX_ROW_WAIT_SECONDS = 1.0
-"""A row passed over for this long goes before all younger ones, whatever its kind and tenant."""
+"""A row passed over for this long is no longer held back because of its kind."""
+NICE_SECONDS = 0.05
+"""A row of nice value n ranks among its tenant's like one that came so many seconds times n later."""
 
 # --- text and models --------------------------------------------------------------------------------------------------
 MAX_TEXT_CHARS = 4 << 20

@@ -12,6 +12,7 @@ from symphony.core.messages import Sampling
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import Batch, RowResult
 from symphony.errors import Busy, InternalError, Invalid, NoSpace
+from symphony.param import MAX_READ_VALUES, MAX_TOP_K, READ_VALUES_PER_OUTPUT
 
 PROMPT = [1, 2, 3]
 
@@ -183,6 +184,24 @@ async def test_bad_arguments_are_refused_at_once() -> None:
         with pytest.raises(Invalid, match="empty"):
             await h.start(s, f, [])
         assert await h.core.length(s, f) == 0
+
+
+@run
+async def test_many_alternatives_pause_it_sooner() -> None:
+    async with Host(vocab_size=2000) as h:
+        s = h.core.open_session("t")
+        f = await h.core.create(s, None)
+        op = await h.start(s, f, PROMPT, max_tokens=200, logprobs=MAX_TOP_K)
+        fits = MAX_READ_VALUES // (MAX_TOP_K + READ_VALUES_PER_OUTPUT)
+        sizes: list[int] = []
+        finish = None
+        while finish is None:
+            chunk = await h.chunk(s, op)
+            assert {len(ids) for ids, _ in chunk.alternatives} <= {MAX_TOP_K}
+            sizes.append(len(chunk.tokens))
+            finish = chunk.finish
+        assert (sum(sizes), finish) == (200, ("length", None))
+        assert sizes[:-1] == [fits] * (200 // fits)
 
 
 @run

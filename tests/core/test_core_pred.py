@@ -12,6 +12,7 @@ from symphony.core.messages import Readings, Sampling
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import GREEDY, Batch, RowResult
 from symphony.errors import Busy, InternalError, Invalid, LimitExceeded, NoSpace
+from symphony.param import MAX_READ_VALUES, READ_VALUES_PER_OUTPUT
 from symphony.sched.batch import BatchLimits
 
 
@@ -219,6 +220,30 @@ async def test_limits_name_themselves() -> None:
         for op in ops:
             await h.arrival(op)
         await h.pred(s, files[2], [1])
+
+
+@run
+async def test_what_one_prediction_reads_is_limited() -> None:
+    async with Host(pages=600) as h:
+        s = h.core.open_session("t")
+        f = await h.core.create(s, None)
+        each = READ_VALUES_PER_OUTPUT + 250 + 40
+        fits = MAX_READ_VALUES // each
+        wanted = Readings(top_k=250, logprobs=tuple(range(40)))
+        tokens = [i % 250 for i in range(fits + 1)]
+        with pytest.raises(LimitExceeded, match=f"top-k 250 and 40 .* of {fits + 1} outputs") as e:
+            await h.start_pred(s, f, tokens, range(fits + 1), wanted)
+        assert f"at most {fits} outputs fit" in e.value.hint
+        assert await h.core.length(s, f) == 0
+        readings = await h.pred(s, f, tokens, range(1, fits + 1), wanted)
+        assert {(len(r.top_ids), len(r.logprobs)) for r in readings} == {(250, 40)}
+        most = MAX_READ_VALUES - READ_VALUES_PER_OUTPUT
+        with pytest.raises(LimitExceeded, match="of 1 outputs") as e:
+            await h.start_pred(s, f, [], readings=Readings(logprobs=(7,) * (most + 1)))
+        assert f"at most {most} tokens fit" in e.value.hint
+        [reading] = await h.pred(s, f, [], readings=Readings(logprobs=(7,) * most))
+        assert len(reading.logprobs) == most
+        assert await h.pred(s, f, [1], [], wanted) == []
 
 
 @run

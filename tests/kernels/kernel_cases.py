@@ -145,13 +145,88 @@ def pages_differ(name: str, device: torch.device = CPU, dtype: torch.dtype = tor
     return float((page_major(backend).float() - oracle.pool).abs().max())
 
 
+ENTRIES = (
+    # (first source slot, first target slot, entries, shift)
+    ("copies", ((17, 52, 9, 0), (40, 96, 3, 0))),
+    ("turned on", ((17, 52, 9, 33), (64, 112, 16, 400))),
+    ("turned back", ((17, 52, 9, -33), (64, 112, 16, -400))),
+    ("all kinds", ((16, 112, 16, 7), (33, 81, 1, -1), (35, 98, 5, 0))),
+    ("overlapping", ((16, 20, 10, 3), (20, 36, 6, -2), (40, 16, 4, 0))),
+)
+
+
+def spread(copies: tuple[tuple[int, int, int, int], ...]) -> list[np.ndarray]:
+    """Sources, targets, shifts of every single entry."""
+    each = [(a + i, b + i, shift) for a, b, count, shift in copies for i in range(count)]
+    return [np.array(column, np.int64) for column in zip(*each, strict=True)]
+
+
+def entries_differ(
+    name: str,
+    copies: tuple[tuple[int, int, int, int], ...],
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Relative error of a copy of entries against the oracle's; infinite if anything but turned keys differs at all."""
+    shape, _, rope = build(CASES[0])
+    oracle = ReferenceAttention(shape, rope, 1.0, torch.float32, CPU)
+    backend = open_attention(name, shape, rope.to(device), 1.0, dtype, device)
+    fill(backend, oracle)
+    oracle.pool.copy_(oracle.pool.to(dtype))
+    sources, targets, shifts = spread(copies)
+    oracle.copy_entries(sources, targets, shifts)
+    backend.copy_entries(sources, targets, shifts)
+    mine = page_major(backend).float()
+    exact = torch.ones_like(oracle.pool, dtype=torch.bool)
+    at = torch.from_numpy(targets[shifts != 0])
+    exact[at // shape.page_size, :, 0, at % shape.page_size] = False
+    if not torch.equal(mine[exact], oracle.pool[exact]):
+        return float("inf")
+    return relative(mine, oracle.pool)
+
+
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     """Frobenius."""
     a, b = a.float().cpu(), b.float().cpu()
     return float((a - b).norm() / b.norm())
 
 
-__all__ = ["CASES", "LONG", "SHARED", "Case", "build", "difference", "pages_differ", "relative", "rotate"]
+def moves_differ(name: str, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> int:
+    """How many elements differ after pages went to the host and back to others; and the format on the host."""
+    shape, _, rope = build(CASES[0])
+    oracle = ReferenceAttention(shape, rope, 1.0, torch.float32, CPU)
+    backend = open_attention(name, shape, rope.to(device), 1.0, dtype, device)
+    fill(backend, oracle)
+    before = page_major(backend).clone()
+    host = torch.zeros(6, *before.shape[1:], dtype=dtype, pin_memory=device.type == "cuda")
+    backend.save_pages([3, 1, 7], host, [5, 0, 2])
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    wrong = int((host[[5, 0, 2]] != before[[3, 1, 7]]).sum()) + int((host[[1, 3, 4]] != 0).sum())
+    backend.load_pages([2, 9], host, [5, 2])
+    before[[2, 9]] = before[[3, 7]]
+    wrong += int((page_major(backend) != before).sum())
+    backend.fill_pages([4, 1], 1e4)
+    before[[4, 1]] = 1e4
+    return wrong + int((page_major(backend) != before).sum())
+
+
+__all__ = [
+    "CASES",
+    "CPU",
+    "ENTRIES",
+    "LONG",
+    "SHARED",
+    "Case",
+    "build",
+    "difference",
+    "entries_differ",
+    "moves_differ",
+    "pages_differ",
+    "relative",
+    "rotate",
+    "spread",
+]
 
 
 if __name__ == "__main__":
@@ -161,3 +236,6 @@ if __name__ == "__main__":
     ):  # not the one with many rows: the interpreter takes a second for each of them
         print(f"{difference(sys.argv[1], each):.2e} {each.name}", flush=True)
     print(f"{pages_differ(sys.argv[1]):.2e} pages", flush=True)
+    for each in ENTRIES:
+        print(f"{entries_differ(sys.argv[1], each[1]):.2e} entries {each[0]}", flush=True)
+    print(f"{moves_differ(sys.argv[1])} moves", flush=True)

@@ -8,14 +8,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from kernel_cases import CASES, CPU, LONG, SHARED, build, difference, pages_differ
+from kernel_cases import (
+    CASES,
+    CPU,
+    ENTRIES,
+    LONG,
+    SHARED,
+    build,
+    difference,
+    entries_differ,
+    moves_differ,
+    page_major,
+    pages_differ,
+    spread,
+)
 
-from symphony_kernels import BackendUnavailable, open_attention
+from symphony_kernels import BackendUnavailable, Ragged, open_attention
 from symphony_kernels.torch_cpu import CpuAttention
 from symphony_kernels.torch_ref import ReferenceAttention, rotate
 
+F32 = torch.float32
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_TRITON = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
@@ -45,6 +60,54 @@ def test_pages_are_copied_and_slots_cleared():
     assert pages_differ("torch") == 0
 
 
+@pytest.mark.parametrize("case", ENTRIES, ids=lambda c: c[0])
+def test_entries_are_copied_and_turned(case):
+    assert entries_differ("torch", case[1]) < 1e-6
+
+
+def test_entries_are_copied_in_parts(monkeypatch):
+    from symphony_kernels import torch_cpu, torch_ref
+
+    monkeypatch.setattr(torch_cpu, "GATHER_BYTES", 4000)
+    monkeypatch.setattr(torch_ref, "COPIED_ENTRIES", 3)
+    for _, copies in ENTRIES:
+        assert entries_differ("torch", copies) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["torch", "reference"])
+@pytest.mark.parametrize(("position", "shift"), [(0, 1), (5, 300), (300, -300), (511, -1), (17, 0)])
+def test_a_turned_key_is_the_key_of_its_new_position(kind, position, shift):
+    shape, _, rope = build(CASES[0])
+    backend = CpuAttention(shape, rope, 1.0) if kind == "torch" else ReferenceAttention(shape, rope, 1.0, F32, CPU)
+    one = np.array([1])
+    rows = [
+        Ragged(one, one, np.array([[page]]), np.array([p]), np.array([page * shape.page_size + 3]))
+        for page, p in ((1, position), (2, position + shift))
+    ]
+    qkv = torch.randn(1, shape.heads + 2 * shape.kv_heads, shape.head_dim)
+    for row in rows:
+        for layer in range(shape.layers):
+            backend.write(layer, qkv * (layer + 1), backend.plan(row))
+    backend.copy_entries(rows[0].slots, rows[0].slots + 2 * shape.page_size, np.array([shift]))
+    pool = page_major(backend)
+    torch.testing.assert_close(pool[3, :, :, 3], pool[2, :, :, 3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(pool[3, :, 1], pool[2, :, 1], atol=0, rtol=0)
+
+
+def test_a_factor_on_the_keys_is_not_applied_again():
+    shape, _, rope = build(CASES[0])
+    backend = CpuAttention(shape, rope, 1.0)
+    backend.pool[0][:, :, 1] = torch.randn(backend.pool[0][:, :, 1].shape)
+    backend.copy_entries(*spread(((16, 32, 16, 123),)))
+    before, after = (backend.pool[0][0, :, page].unflatten(-1, (-1, 2)).norm(dim=-1) for page in (1, 2))
+    torch.testing.assert_close(after, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pages_go_to_the_host_and_back(dtype):
+    assert moves_differ("torch", dtype=dtype) == 0
+
+
 @NEEDS_TRITON
 def test_triton_under_its_interpreter():
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": f"{ROOT}/runtime:{ROOT}/kernels"}
@@ -55,6 +118,10 @@ def test_triton_under_its_interpreter():
     assert run.returncode == 0, run.stderr
     errors = {name: float(error) for error, _, name in (line.partition(" ") for line in run.stdout.splitlines())}
     assert errors.pop("pages") == 0
+    assert errors.pop("moves") == 0
+    entries = {name: errors.pop(name) for name in [name for name in errors if name.startswith("entries ")]}
+    assert len(entries) == len(ENTRIES)
+    assert max(entries.values()) < 1e-6, entries
     assert len(errors) == len(CASES)
     assert max(errors.values()) < 2e-6, errors
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 
 import pytest
 
+from symphony.param import NICE_SECONDS
 from symphony.sched.batch import BatchLimits, BatchScheduler
 
 
@@ -15,6 +17,9 @@ class Job:
     tenant: str
     work: int
     since: float = 0.0
+    nice: int = 0
+    deadline: float = inf
+    group: int = 0
 
 
 def test_everything_that_fits_goes() -> None:
@@ -115,3 +120,61 @@ def test_who_was_away_gets_no_credit() -> None:
     serve(scheduler, a, 100)
     served = serve(scheduler, a + b, 20)
     assert served["b"] == pytest.approx(100, abs=10)
+
+
+def test_prefill_of_one_tenant_gets_on_beside_more_decodes_than_there_are_rows() -> None:
+    scheduler = BatchScheduler[Job](BatchLimits(tokens=2048, rows=256, max_wait=1e9))
+    prompt = Job("b", 10_000)
+    plan = scheduler.plan([*(Job("a", 1) for _ in range(1000)), prompt], 0.0)
+    assert len(plan) == 256
+    assert plan[-1] == (prompt, 2048 - 255)
+
+
+def waits(scheduler: BatchScheduler[Job], jobs: list[Job], steps: int, seconds: float) -> dict[Job, float]:
+    """The longest wait of each of the backlogged jobs."""
+    longest = dict.fromkeys(jobs, 0.0)
+    for step in range(steps):
+        now = step * seconds
+        for job, _ in scheduler.plan(jobs, now):
+            longest[job] = max(longest[job], now - job.since)
+            job.since = now
+    return longest
+
+
+def test_nice_rows_stand_back_but_every_wait_is_bounded() -> None:
+    scheduler = BatchScheduler[Job](BatchLimits(tokens=8, rows=8, max_wait=1e9))
+    hasty = [Job("a", 1, nice=-5) for _ in range(40)]
+    nice = [Job("a", 1, nice=15) for _ in range(40)]
+    longest = waits(scheduler, [*nice, *hasty], 2000, 0.01)
+    round_of_all = 80 / 8 * 0.01
+    assert max(longest[job] for job in hasty) < min(longest[job] for job in nice)
+    assert max(longest.values()) <= 20 * NICE_SECONDS + 2 * round_of_all
+
+
+def test_a_near_deadline_goes_before_its_peers_and_not_before_other_tenants() -> None:
+    scheduler = BatchScheduler[Job](BatchLimits(tokens=2, rows=2, max_wait=1.0))
+    peers, urgent = [Job("a", 1, since=9.9) for _ in range(10)], Job("a", 1, since=9.95, deadline=10.2)
+    far, other = Job("a", 1, since=9.91, deadline=99.0), Job("b", 1, since=9.99)
+    plan = scheduler.plan([*peers, far, urgent, other], 10.0)
+    assert {id(job) for job, _ in plan} == {id(urgent), id(other)}
+
+
+def test_a_deadline_that_has_passed_starves_nobody() -> None:
+    scheduler = BatchScheduler[Job](BatchLimits(tokens=1, rows=1, max_wait=0.2))
+    peer, late = Job("a", 1), Job("a", 1, deadline=0.0)
+    longest = waits(scheduler, [peer, late], 500, 0.01)
+    assert longest[peer] <= 0.25
+
+
+def test_rows_of_one_group_are_neighbours() -> None:
+    jobs = [Job("a", 1, group=g) for g in (1, 0, 2, 1, 0, 2, 1)]
+    plan = BatchScheduler[Job]().plan(jobs, 0.0)
+    assert [job.group for job, _ in plan] == [1, 1, 1, 0, 2, 2, 0]
+    assert len({id(job) for job, _ in plan}) == 7
+
+
+def test_tenants_that_went_are_forgotten() -> None:
+    scheduler = BatchScheduler[Job]()
+    for i in range(1000):
+        scheduler.plan([Job(f"t{i}", 1), Job("stays", 1)], float(i))
+    assert len(scheduler._counters) < 100

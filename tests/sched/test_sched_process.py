@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from symphony.sched.process import ProcessScheduler
+from symphony.param import MAX_LAG_NS
+from symphony.sched.process import ProcessScheduler, weight_of
 
 
 def spin(scheduler: ProcessScheduler, turns: int, cost: dict[int, int] | int = 1000) -> Counter[int]:
@@ -62,6 +63,37 @@ def test_weights_of_tenants_and_processes() -> None:
     total = sum(used.values())
     assert used[3] / total == pytest.approx(1 / 4, rel=0.02)
     assert used[2] / used[1] == pytest.approx(4, rel=0.02)
+
+
+def test_nice_values_are_weights() -> None:
+    assert weight_of(0) == 1.0
+    assert weight_of(-20) / weight_of(-19) == pytest.approx(1.25)
+    assert (weight_of(99), weight_of(-99)) == (weight_of(19), weight_of(-20))
+    scheduler = ProcessScheduler()
+    for pid, nice in ((1, 0), (2, 5)):
+        scheduler.add(pid, "a", weight_of(nice))
+        scheduler.ready(pid)
+    used = spin(scheduler, 8000)
+    assert used[1] / used[2] == pytest.approx(1.25**5, rel=0.02)
+
+
+def test_the_lowest_priority_gets_a_turn_within_a_bound() -> None:
+    slice_ns, peers = 1_000_000, 10
+    scheduler = ProcessScheduler()
+    scheduler.add(0, "a", weight_of(19))
+    for pid in range(1, peers + 1):
+        scheduler.add(pid, "a")
+    for pid in range(peers + 1):
+        scheduler.ready(pid)
+    turns, longest, since = 20_000, 0, 0
+    for turn in range(turns):
+        pid = scheduler.next()
+        assert pid is not None
+        if pid == 0:
+            longest, since = max(longest, turn - since), turn
+        scheduler.charge(pid, slice_ns)
+        scheduler.ready(pid)
+    assert longest * slice_ns <= 1.2 * peers * MAX_LAG_NS
 
 
 def test_the_blocked_hoard_no_credit() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
 
 from symphony.errors import Invalid, TimedOut, Unavailable
@@ -30,6 +33,80 @@ def test_schema_comes_from_the_signature() -> None:
     assert properties["city"] == {"type": "string"}
     assert properties["unit"] == {"enum": ["c", "f"]}
     assert properties["tags"] == {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
+
+
+class Own:
+    """No JSON value becomes one."""
+
+
+def test_what_json_cannot_express_is_left_open() -> None:
+    def takes(a: Own, b: list[Own], c, d: object = 1, e: Callable[[], int] | None = None) -> list[Any]:  # type: ignore[no-untyped-def]
+        return [a, b, c, d, e]
+
+    def unresolved(a: Nowhere, b: int) -> list[Any]:  # type: ignore[name-defined]  # noqa: F821
+        return [a, b]
+
+    tool = Tool("takes", takes)
+    assert tool.schema == {
+        "type": "object",
+        "properties": {name: {} for name in "abcde"},
+        "required": ["a", "b", "c"],
+    }
+    assert json.loads(asyncio.run(tool.call({"a": 1, "b": [2], "c": {"x": "y"}}))) == [1, [2], {"x": "y"}, 1, None]
+    assert json.loads(asyncio.run(Tool("unresolved", unresolved).call({"a": 1, "b": "x"}))) == [1, "x"]
+
+
+def test_further_arguments_are_passed_to_a_function_that_takes_them() -> None:
+    def anything(a: int, *_: int, **rest: Any) -> dict[str, Any]:
+        return rest
+
+    assert json.loads(asyncio.run(Tool("anything", anything).call({"a": 1, "b": "x"}))) == {"b": "x"}
+
+
+@dataclasses.dataclass
+class Place:
+    city: str
+    height: float = 0.0
+
+
+def distance(a: Place, b: Place, via: set[str], at: Annotated[int, msgspec.Meta(ge=0)] = 0) -> list[Any]:
+    return [a.city, b.city, b.height, sorted(via), at]
+
+
+def test_arguments_become_what_the_annotations_say() -> None:
+    tool = Tool("distance", distance)
+    assert tool.schema["properties"]["a"] == {"$ref": "#/$defs/Place"}
+    assert tool.schema["$defs"]["Place"]["required"] == ["city"]
+    given = {"a": {"city": "Oslo"}, "b": {"city": "Rome", "height": 21}, "via": ["x", "x"]}
+    assert json.loads(asyncio.run(tool.call(given))) == ["Oslo", "Rome", 21.0, ["x"], 0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"a": {}}, "argument 'a'.*missing required field `city`"),
+        ({"a": {"city": "Oslo", "height": "low"}}, r"argument 'a'.*`float`, got `str`.*\$\.height"),
+        ({"via": [1]}, r"argument 'via'.*`str`, got `int`.*\$\[0\]"),
+        ({"at": True}, "argument 'at'.*`int`, got `bool`"),
+        ({"at": -1}, "argument 'at'.*>= 0"),
+        ({"at": None}, "argument 'at'.*`int`, got `null`"),
+        ({"b": "\ud800"}, "argument 'b'"),
+        ({"a": {"\ud800": 1}}, "argument 'a'"),
+        ({"extra": 1}, "unexpected keyword argument 'extra'"),
+    ],
+)
+def test_wrong_types_are_refused_before_the_function_runs(changed: dict[str, Any], told: str) -> None:
+    called: list[Any] = []
+
+    def recorded(a: Place, b: Place, via: set[str], at: Annotated[int, msgspec.Meta(ge=0)] = 0) -> None:
+        called.append(a)
+
+    recorded.__annotations__.update(distance.__annotations__)
+    given = {"a": {"city": "Oslo"}, "b": {"city": "Rome"}, "via": [], **changed}
+    with pytest.raises(Invalid, match=f"tool 'recorded': .*{told}") as e:
+        asyncio.run(Tool("recorded", recorded).call(given))
+    assert '"properties"' in e.value.hint
+    assert called == []
 
 
 def test_plain_and_async_functions_are_called() -> None:

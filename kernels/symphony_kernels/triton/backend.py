@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from symphony_kernels.entries import overlap
 from symphony_kernels.interface import BackendUnavailable, IntArray, PoolShape, Ragged
+from symphony_kernels.page_major import PageMajorPool
 from symphony_kernels.triton import attention, pages
 
 WAVES = 4
@@ -41,7 +43,7 @@ class _Plan:
     """Queries that belong to a row; the rest is padding."""
 
 
-class TritonAttention:
+class TritonAttention(PageMajorPool):
     """See `interface.PagedAttention`."""
 
     name = "triton"
@@ -56,10 +58,9 @@ class TritonAttention:
                 raise BackendUnavailable(
                     f"the triton attention needs {what} that are powers of two from 16, not {value}"
                 )
-        self.shape = shape
+        super().__init__(shape, dtype, device)
         self.scale = scale
         self.rope = rope.contiguous()
-        self.pool = torch.zeros(s.pages, s.layers, 2, s.page_size, s.kv_heads, s.head_dim, dtype=dtype, device=device)
         cuda = device.type == "cuda"
         self._processors = torch.cuda.get_device_properties(device).multi_processor_count if cuda else 4
 
@@ -105,6 +106,13 @@ class TritonAttention:
     def copy_pages(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
         pages.copy_pages(self.pool, self._to(np.array(sources)), self._to(np.array(destinations)))
 
-    def clear_slots(self, slots: Sequence[int]) -> None:
-        at = self._to(np.array(slots))
-        self.pool[at // self.shape.page_size, :, :, at % self.shape.page_size] = 0
+    def copy_entries(self, sources: IntArray, targets: IntArray, shifts: IntArray) -> None:
+        s = self.shape
+        source, target, shift = (self._to(x) for x in (sources, targets, shifts))
+        if not overlap(sources, targets):
+            pages.copy_entries(self.pool, self.pool, source, target, shift, self.rope)
+            return
+        beside = self.pool.new_empty(len(sources), s.layers, 2, 1, s.kv_heads, s.head_dim)
+        place = torch.arange(len(sources), device=self.pool.device)
+        pages.copy_entries(self.pool, beside, source, place, shift, self.rope)
+        pages.copy_entries(beside, self.pool, place, target, torch.zeros_like(shift), self.rope)

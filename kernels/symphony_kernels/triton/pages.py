@@ -1,4 +1,4 @@
-"""Writing into pages: RoPE with the K/V write in one pass, and whole-page copies."""
+"""Writing into pages: RoPE with the K/V write in one pass, whole-page copies, copies of entries that turn keys on."""
 
 # Triton compiles these functions from their source; neither linter nor type checker knows its dialect.
 # ruff: noqa: N803
@@ -69,6 +69,48 @@ def _copy_pages(pool_ptr, source_ptr, destination_ptr, words, BLOCK: tl.constexp
     tl.store(pool_ptr + destination + i, tl.load(pool_ptr + source + i, mask=i < words), mask=i < words)
 
 
+@triton.jit
+def _copy_entries(
+    source_ptr,
+    target_ptr,
+    source_slot_ptr,
+    target_slot_ptr,
+    shift_ptr,
+    rope_ptr,
+    LAYERS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    D: tl.constexpr,
+    SOURCE_PAGE: tl.constexpr,
+    TARGET_PAGE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One entry and layer: all key heads turned, all value heads as they are; WIDTH elements each."""
+    n = tl.program_id(0)
+    layer = tl.program_id(1).to(tl.int64)
+    source = tl.load(source_slot_ptr + n)
+    target = tl.load(target_slot_ptr + n)
+    shift = tl.load(shift_ptr + n)
+    source = (source // SOURCE_PAGE * LAYERS + layer) * 2 * SOURCE_PAGE * WIDTH + source % SOURCE_PAGE * WIDTH
+    target = (target // TARGET_PAGE * LAYERS + layer) * 2 * TARGET_PAGE * WIDTH + target % TARGET_PAGE * WIDTH
+    i = tl.arange(0, BLOCK)
+    pair = tl.arange(0, BLOCK // 2)
+    real = 2 * pair < WIDTH
+    even = tl.load(source_ptr + source + 2 * pair, mask=real)
+    odd = tl.load(source_ptr + source + 2 * pair + 1, mask=real)
+    turn = rope_ptr + tl.abs(shift) * D + 2 * (pair % (D // 2))
+    cos = tl.load(turn)
+    sin = tl.load(turn + 1)
+    sin = tl.where(shift < 0, -sin, sin)
+    x = even.to(tl.float32)
+    y = odd.to(tl.float32)
+    turned_even = (x * cos - y * sin).to(target_ptr.dtype.element_ty)
+    turned_odd = (y * cos + x * sin).to(target_ptr.dtype.element_ty)
+    tl.store(target_ptr + target + 2 * pair, tl.where(shift == 0, even, turned_even), mask=real)
+    tl.store(target_ptr + target + 2 * pair + 1, tl.where(shift == 0, odd, turned_odd), mask=real)
+    values = tl.load(source_ptr + source + SOURCE_PAGE * WIDTH + i, mask=i < WIDTH)
+    tl.store(target_ptr + target + TARGET_PAGE * WIDTH + i, values, mask=i < WIDTH)
+
+
 def rope_write(
     qkv: torch.Tensor,
     positions: torch.Tensor,
@@ -94,3 +136,22 @@ def copy_pages(pool: torch.Tensor, sources: torch.Tensor, destinations: torch.Te
         words = words.view(torch.int32)
     grid = (len(sources), triton.cdiv(words.shape[1], COPY_BLOCK))
     _copy_pages[grid](words, sources, destinations, words.shape[1], BLOCK=COPY_BLOCK)
+
+
+def copy_entries(
+    source: torch.Tensor,
+    target: torch.Tensor,
+    source_slots: torch.Tensor,
+    target_slots: torch.Tensor,
+    shifts: torch.Tensor,
+    rope: torch.Tensor,
+) -> None:
+    """One launch. `source`, `target`: [pages, layers, 2, page_size, kv_heads, D], contiguous, where only the number and
+    size of pages may differ. `source_slots`, `target_slots`, `shifts`: [n] int64; nothing that is read is written."""
+    _, layers, _, _, kv_heads, size = source.shape
+    width = kv_heads * size
+    _copy_entries[(len(shifts), layers)](
+        source, target, source_slots, target_slots, shifts, rope,
+        LAYERS=layers, WIDTH=width, D=size, SOURCE_PAGE=source.shape[3], TARGET_PAGE=target.shape[3],
+        BLOCK=triton.next_power_of_2(width), num_warps=4 if width >= 512 else 1,
+    )  # fmt: skip

@@ -1,4 +1,5 @@
-"""What callers say about an operation, held against its model. All raise Invalid; none knows files or sessions."""
+"""What callers say about an operation, held against its model. All raise Invalid, what is too much LimitExceeded; none
+knows files or sessions."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Sequence
 
 from symphony.core.messages import GenerateOptions, Readings, Sampling
 from symphony.engine.messages import ModelInfo
-from symphony.errors import Invalid
-from symphony.param import MAX_TOP_K, MAX_UNDELIVERED_TOKENS
+from symphony.errors import Invalid, LimitExceeded
+from symphony.param import MAX_READ_VALUES, MAX_TOP_K, MAX_UNDELIVERED_TOKENS, READ_VALUES_PER_OUTPUT
 
 
 def check_ids(tokens: Sequence[int], info: ModelInfo) -> None:
@@ -23,13 +24,26 @@ def check_sampling(sampling: Sampling, info: ModelInfo) -> None:
         check_ids([token for token, _ in sampling.logit_bias], info)
 
 
-def check_readings(readings: Readings, info: ModelInfo) -> None:
+def check_readings(readings: Readings, outputs: int, info: ModelInfo) -> None:
+    each = READ_VALUES_PER_OUTPUT + readings.top_k + len(readings.logprobs)
+    if outputs * each > MAX_READ_VALUES:
+        raise _too_much(readings, outputs, MAX_READ_VALUES // each)
     if readings.top_k > MAX_TOP_K:
         raise Invalid(f"readings: top-k is {readings.top_k}", f"ask for at most {MAX_TOP_K}")
     if readings.logprobs:
         check_ids(readings.logprobs, info)
     if readings.sample is not None:
         check_sampling(readings.sample, info)
+
+
+def _too_much(readings: Readings, outputs: int, fits: int) -> LimitExceeded:
+    asked = f"top-k {readings.top_k} and {len(readings.logprobs)} log-probabilities"
+    if fits:
+        fix = f"at most {fits} outputs fit: predict over so many tokens at a time, or ask for less of each"
+    else:
+        fits = MAX_READ_VALUES - READ_VALUES_PER_OUTPUT
+        fix = f"at most {fits} tokens fit: ask again, without tokens, for the others"
+    return LimitExceeded(f"{asked} of {outputs} outputs are too much for one prediction", fix)
 
 
 def check_options(options: GenerateOptions, info: ModelInfo) -> None:

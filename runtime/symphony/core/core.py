@@ -16,9 +16,10 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from symphony.core.checks import check_ids, check_options, check_readings, wanted_entries
-from symphony.core.loop import Deliver, StepLoop
+from symphony.core.loop import TIMER_RESOLUTION, Deliver, StepLoop
 from symphony.core.messages import Chunk, Entry, GenerateOptions, Readings, Stat, Usage
 from symphony.core.operation import Generation, Operation, Prediction
 from symphony.core.session import Handle, Session
@@ -47,6 +48,7 @@ class CoreConfig:
     max_open_files: int = MAX_OPEN_FILES
     max_operations: int = MAX_OPERATIONS
     clock: Callable[[], float] = time.monotonic
+    timer_resolution: float = TIMER_RESOLUTION
 
 
 class Core:
@@ -68,7 +70,13 @@ class Core:
             arena = self._kvfs.mount(info.name, info.digest, info.page_size, info.pages)
             batches = BatchScheduler[Operation](self._config.batch, self._config.tenant_weights)
             self._loops[info.name] = StepLoop(
-                engine, self._kvfs, arena, batches, self._config.dispatch(), self._config.clock
+                engine,
+                self._kvfs,
+                arena,
+                batches,
+                self._config.dispatch(),
+                self._config.clock,
+                self._config.timer_resolution,
             )
         self._default = engines[0].info.name
         self._sessions: dict[int, Session] = {}
@@ -117,10 +125,13 @@ class Core:
         return self._loop(name).engine
 
     # ---- sessions ------------------------------------------------------------------------------------------------
-    def open_session(self, tenant: str, owner: str = "") -> int:
-        """A process begins; its files will belong to `owner` (none: the tenant)."""
+    def open_session(
+        self, tenant: str, owner: str = "", *, priority: int = 0, deadline: float | None = None
+    ) -> int:
+        """A process begins; its files will belong to `owner` (none: the tenant). `priority`: a nice value, -20 to 19;
+        `deadline`: when it wants to be through, on the core's clock."""
         session = next(self._ids)
-        self._sessions[session] = Session(tenant, owner or tenant)
+        self._sessions[session] = Session(tenant, owner or tenant, priority, inf if deadline is None else deadline)
         return session
 
     async def close_session(self, session: int) -> None:
@@ -245,7 +256,7 @@ class Core:
             await self._quiet(session, file)
             self._handle(owner, file)  # it may have been closed meanwhile
         self._check_start(owner, op, kv, tokens, loop.info)
-        check_readings(readings, loop.info)
+        check_readings(readings, len(outputs), loop.info)
         wanted = wanted_entries(outputs, len(tokens), kv.length)
         self._kvfs.begin(kv, tokens)
         self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings))

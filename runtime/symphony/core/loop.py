@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 Deliver = Callable[[int, "list[Reading] | SymphonyError | None"], None]
 Plan = list[tuple[Operation, int]]
 
-_TIMER_RESOLUTION = 1e-3
+TIMER_RESOLUTION = 1e-3
 """Seconds; the event loop rounds shorter waits up to this."""
 
 
@@ -47,6 +47,7 @@ class StepLoop:
         batches: BatchScheduler[Operation],
         dispatch: Dispatch,
         clock: Callable[[], float] = time.monotonic,
+        timer_resolution: float = TIMER_RESOLUTION,
     ) -> None:
         self.engine = engine
         self.info = engine.info
@@ -54,6 +55,7 @@ class StepLoop:
         self.dispatch = dispatch
         self.deliver: Deliver = _nobody
         self.clock = clock
+        self.timer_resolution = timer_resolution
         self.active: dict[Operation, None] = {}
         """Operations that have work for the model, oldest first."""
         self.parked: dict[Operation, None] = {}
@@ -356,7 +358,7 @@ class StepLoop:
     # ---- sleeping ------------------------------------------------------------------------------------------------
     async def _sleep(self, seconds: float | None) -> None:
         """Until woken, or for so long."""
-        if seconds is not None and seconds < _TIMER_RESOLUTION:
+        if seconds is not None and seconds < self.timer_resolution:
             await asyncio.sleep(0)
             return
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
                     pages reserved                  last wanted entry answered / stop
     WAITING ───────────────────────▶ ADMITTED ───────────────────────────────────────▶ ENDED
        ▲                               │  ▲ │                                             ▲
-       │            preempted          │  │ └─ 256 undelivered, or finished ─▶ PARKED ────┤ last chunk taken
+       │            preempted          │  │ └─ run_ahead reached, or finished ▶ PARKED ───┤ last chunk taken
        └───────────────────────────────┘  └──────── next() took a chunk ────────┘         │
                                                                                           │
     any state ── cancel, error ───────────────────────────────────────────────────────────┘
@@ -24,7 +24,7 @@ from symphony.core.session import Handle, Session
 from symphony.core.text import Decoder, TextStream
 from symphony.engine.messages import Readings, Row, Sampling
 from symphony.errors import InternalError, SymphonyError
-from symphony.param import MAX_UNDELIVERED_TOKENS
+from symphony.param import MAX_READ_VALUES, MAX_UNDELIVERED_TOKENS, READ_VALUES_PER_OUTPUT
 
 
 class Operation:
@@ -48,6 +48,20 @@ class Operation:
 
     free_running = False
     """Whether it goes on without its guest."""
+
+    @property
+    def nice(self) -> int:
+        return self.session.nice
+
+    @property
+    def deadline(self) -> float:
+        return self.session.deadline
+
+    @property
+    def group(self) -> int:
+        """Its leading page, 0 for none: rows of the same prefix have it in common."""
+        pages = self.file.pages
+        return pages[0] if pages else 0
 
     def __init__(self, op: int, session: Session, handle: Handle, now: float, sampling: Sampling | None) -> None:
         self.id = op
@@ -177,6 +191,7 @@ class Generation(Operation):
         "notified",
         "options",
         "readings",
+        "run_ahead",
         "stop_tokens",
         "text",
         "timer",
@@ -201,6 +216,9 @@ class Generation(Operation):
         self.readings = Readings(
             options.sampling, top_k=options.logprobs or 0, sampled_logprob=options.logprobs is not None
         )
+        each = READ_VALUES_PER_OUTPUT + self.readings.top_k
+        self.run_ahead = min(MAX_UNDELIVERED_TOKENS, MAX_READ_VALUES // each)
+        """Undelivered tokens at which it pauses."""
         self.stop_tokens = frozenset(options.stop_tokens)
         self.text = TextStream(decoder, options.stop_strings)
         self.tokens: list[int] = []
@@ -226,7 +244,7 @@ class Generation(Operation):
 
     @property
     def paused(self) -> bool:
-        return len(self.tokens) >= MAX_UNDELIVERED_TOKENS
+        return len(self.tokens) >= self.run_ahead
 
     @property
     def chunk_ready(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from symphony.core.messages import Usage
@@ -27,11 +28,15 @@ class Handle(Stream):
 
 
 class Session:
-    __slots__ = ("files", "last_step", "operations", "owner", "tenant", "usage")
+    __slots__ = ("deadline", "files", "last_step", "nice", "operations", "owner", "tenant", "usage")
 
-    def __init__(self, tenant: str, owner: str) -> None:
+    def __init__(self, tenant: str, owner: str, nice: int = 0, deadline: float = inf) -> None:
         self.tenant = tenant
         self.owner = owner
+        self.nice = nice
+        """Priority of its rows among its tenant's, -20 (first) to 19."""
+        self.deadline = deadline
+        """When it wants to be through, on the core's clock."""
         self.files: dict[int, Handle] = {}
         self.operations: dict[int, Operation] = {}
         self.usage = Usage()

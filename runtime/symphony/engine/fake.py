@@ -1,13 +1,14 @@
 """An engine without a model: deterministic, no torch; for tests, simulations and measuring the host alone.
 
-Its pages hold, in place of keys and values, `(token, position, content)` where content is a hash of the token, its
-position and the contents of all entries before it. So every row can prove that it sees exactly its own history: a
-stale, foreign, unwritten or concurrently written page is an error of the row, and the next token is a function of the
-content hash, which a plain list of tokens reproduces (`content_of`, `FakeEngine.greedy`).
+Its pages hold, in place of keys and values, what `contents` describes. So a row over plain entries can prove that it
+sees exactly its own history: a stale, foreign, unwritten or concurrently written page is an error of the row. A row
+over derived entries (it gives its `position`) sees whatever its pages hold, as long as it was written. In both cases
+the next token is a function of all that is seen, which a plain list of tokens or entries reproduces
+(`FakeEngine.greedy`, `greedy_after`).
 
-The distribution after an entry is geometric: the most probable token is derived from the content hash, token
+The distribution after an entry is geometric: the most probable token is derived from that context's hash, token
 `(best + d) mod vocabulary` has probability 2^-(d+1). Drawing with a temperature takes d from (seed, entry index,
-content); `logit_bias` and the penalties are ignored.
+context); `logit_bias` and the penalties are ignored.
 
 `FakeEngine(check=False)` skips all that and answers every question with fixed readings, as fast as Python can.
 """
@@ -17,74 +18,23 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from symphony.engine.chat import ChatTemplate
+from symphony.engine.contents import Content, Entry, content_in, content_of, context, hash_of, seen
+from symphony.engine.fake_memory import DEVICE, FakeMemory
+from symphony.engine.fake_tokenizer import CHATML, SPECIAL, ByteTokenizer
 from symphony.engine.messages import Batch, ModelInfo, Reading, Readings, Row, RowResult
 from symphony.engine.tokenizer import Tokenizer
-from symphony.errors import Invalid
 
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 FIXED_TOKEN = ord("a")
 """What the engine that does not check draws."""
-
-Content = int
-Slot = tuple[int, int, Content]
-"""Token, position, content."""
-
-
-def content_of(tokens: Sequence[int]) -> Content:
-    """The content of the last entry of a file that holds `tokens`."""
-    content = 0
-    for position, token in enumerate(tokens):
-        content = _extend(content, token, position)
-    return content
-
-
-def _extend(before: Content, token: int, position: int) -> Content:
-    return _hash(before, token, position)
-
-
-def _hash(*numbers: int) -> int:
-    return hash(numbers) & 0xFFFF_FFFF_FFFF_FFFF  # of integers: the same in every process
-
-
-class ByteTokenizer(Tokenizer):
-    """Ids 0 to 255 are bytes, then come the special tokens, then ids that stand for nothing."""
-
-    def __init__(self, vocab_size: int = 256 + len(SPECIAL)) -> None:
-        self._size = vocab_size
-        self._strip = False
-        self._ids = {text: 256 + i for i, text in enumerate(SPECIAL)}
-        self._special = frozenset(self._ids.values())
-        self._pieces = dict.fromkeys(range(vocab_size), b"")
-        self._pieces |= {byte: bytes([byte]) for byte in range(256)}
-        self._pieces |= {token: text.encode() for text, token in self._ids.items()}
-        self._added = {}
-
-    def encode(self, text: str, special: bool) -> list[int]:
-        if not special:
-            return list(text.encode())
-        tokens: list[int] = []
-        rest = text
-        while rest:
-            hits = [(at, name) for name in SPECIAL if (at := rest.find(name)) >= 0]
-            at, name = min(hits, default=(len(rest), ""))
-            tokens += rest[:at].encode()
-            if name:
-                tokens.append(self._ids[name])
-            rest = rest[at + len(name) :]
-        return tokens
-
-    def _look_up(self, token: int) -> bytes:
-        raise Invalid(f"token id {token} is outside the vocabulary", f"this model's ids are 0 to {self._size - 1}")
+Moves = Sequence[tuple[int, int]]
 
 
 class FakeEngine:
-    """`step_seconds` says how long a step takes (0: it does not suspend); `sleep` is how it lets that time pass.
+    """`step_seconds` says how long a step takes (0: it does not suspend), `move_seconds` a move; what it raises is the
+    failure of the move. `sleep` is how they let that time pass.
 
     `script` may fix the most probable token by the index of the entry to come, None where it has no opinion.
     """
@@ -98,7 +48,9 @@ class FakeEngine:
         context_limit: int = 8192,
         vocab_size: int = 256 + len(SPECIAL),
         check: bool = True,
+        host_pages: int = 0,
         step_seconds: Callable[[Batch], float] | float = 0.0,
+        move_seconds: Callable[[Moves, Moves], float] | float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         script: Callable[[int], int | None] | None = None,
     ) -> None:
@@ -112,19 +64,24 @@ class FakeEngine:
             bos_token=None,
             digest=f"fake:{name}",
             device="none",
+            host_pages=host_pages,
         )
         self._tokenizer = ByteTokenizer(vocab_size)
         self._chat = ChatTemplate(CHATML)
         self._check = check
         self._step_seconds = step_seconds
+        self._move_seconds = move_seconds
         self._sleep = sleep
         self._script = script
-        self._pages: list[list[Slot | None]] = [[None] * page_size for _ in range(pages if check else 0)]
+        sizes = (pages, host_pages) if check else (0, 0)
+        self._memory = FakeMemory(*sizes, page_size, context_limit)
         self._fixed: dict[Readings, Reading] = {}
         self.steps = 0
         self.rows = 0
         self.tokens = 0
         """Tokens run so far, re-queries included."""
+        self.moved = 0
+        """Pages moved so far, either way."""
 
     @property
     def info(self) -> ModelInfo:
@@ -139,36 +96,44 @@ class FakeEngine:
         return self._chat
 
     def describe(self) -> dict[str, str]:
-        return {"device": "none", "attention": "none", "pages": str(self._info.pages), "checked": str(self._check)}
+        pages, host_pages = str(self._info.pages), str(self._info.host_pages)
+        parts = {"pages": pages, "host pages": host_pages, "checked": str(self._check)}
+        return {"device": "none", "attention": "none"} | parts
 
     def close(self) -> None:
-        self._pages = []
+        self._memory = FakeMemory(0, 0, 1, 0)
 
     async def step(self, batch: Batch) -> list[RowResult]:
         self.steps += 1
         self.rows += len(batch.rows)
         self.tokens += sum([len(row.tokens) for row in batch.rows])
-        if not self._check:
-            results = [RowResult([self._fixed_reading(row.readings)] * len(row.outputs)) for row in batch.rows]
-        else:
-            self._copy(batch.copies)
-            seen = [self._history(row) for row in batch.rows]
-            clashes = _clashes(batch.rows, self._info.page_size)
-            results = [
-                RowResult(error=problem)
-                if (problem := clashes.get(index) or (history if isinstance(history, str) else None))
-                else self._run(row, history)
-                for index, (row, history) in enumerate(zip(batch.rows, seen, strict=True))
-            ]
         seconds = self._step_seconds if isinstance(self._step_seconds, float | int) else self._step_seconds(batch)
-        if seconds:
-            await self._sleep(seconds)
+        with self._in_flight(batch, seconds > 0):
+            if self._check:
+                results = self._checked(batch)
+            else:
+                results = [RowResult([self._fixed_reading(row.readings)] * len(row.outputs)) for row in batch.rows]
+            if seconds:
+                await self._sleep(seconds)
         return results
+
+    async def move(self, out: Moves, back: Moves) -> None:
+        self.moved += len(out) + len(back)
+        with self._memory.move(out, back) if self._check else nullcontext():
+            seconds = (
+                self._move_seconds if isinstance(self._move_seconds, float | int) else self._move_seconds(out, back)
+            )
+            if seconds:
+                await self._sleep(seconds)
 
     # ---- what a model would say ----------------------------------------------------------------------------------
     def greedy(self, tokens: Sequence[int]) -> int:
-        """The most probable token after `tokens`: the oracle of tests."""
+        """The most probable token after a plain file that holds `tokens`: the oracle of tests."""
         return self._best(content_of(tokens), len(tokens))
+
+    def greedy_after(self, entries: Sequence[Entry]) -> int:
+        """The most probable token after any file; see `contents` for how to come by its entries."""
+        return self._best(context(entries), len(entries))
 
     def _best(self, content: Content, index: int) -> int:
         scripted = self._script(index) if self._script is not None else None
@@ -182,7 +147,7 @@ class FakeEngine:
         if sample is not None:
             distance = 0
             if sample.temperature > 0:
-                noise = _hash(sample.seed, index, content)
+                noise = hash_of(sample.seed, index, content)
                 distance = (noise & -noise).bit_length() - 1 if noise else 0
                 distance = min(distance, (sample.top_k or vocab) - 1)
             reading.sampled = (best + distance) % vocab
@@ -212,51 +177,93 @@ class FakeEngine:
         return reading
 
     # ---- pages ---------------------------------------------------------------------------------------------------
-    def _copy(self, copies: Sequence[tuple[int, int]]) -> None:
-        """Whole pages, as if all at once; raises where a device would race."""
-        targets = [target for _, target in copies]
-        if len(set(targets)) != len(targets) or {source for source, _ in copies} & set(targets) or 0 in targets:
-            raise ValueError(f"page copies race: {copies}")
-        for source, target in copies:
-            self._pages[target] = list(self._pages[source])
+    def _checked(self, batch: Batch) -> list[RowResult]:
+        self._memory.poison(batch.poison)
+        self._memory.copy_pages(batch.copies)
+        copied = self._memory.copy_entries(batch.entries)
+        seen = [self._context(row) for row in batch.rows]
+        clashes = _clashes(batch.rows, self._info.page_size, copied)
+        return [
+            RowResult(error=problem)
+            if (problem := clashes.get(index) or (before if isinstance(before, str) else None))
+            else self._run(row, before)
+            for index, (row, before) in enumerate(zip(batch.rows, seen, strict=True))
+        ]
 
-    def _history(self, row: Row) -> Content | str:
-        """The content of the entry before the row's tokens, or what is wrong with the row."""
-        size, table = self._info.page_size, row.block_table
-        end = row.start + len(row.tokens)
-        if not row.tokens or row.start < 0 or end > self._info.context_limit:
-            return f"{len(row.tokens)} tokens at {row.start}"
+    def _in_flight(self, batch: Batch, suspends: bool) -> AbstractContextManager[None]:
+        """Has the step meet whatever moves at the same time; pages of bad rows are not looked at."""
+        if not self._check or not (suspends or self._memory.moving):
+            return nullcontext()
+        reads = {page for row in batch.rows for page in row.block_table}
+        reads |= {source for source, _ in batch.copies} | {copy.source for copy in batch.entries}
+        writes = {target for _, target in batch.copies} | {copy.target for copy in batch.entries} | set(batch.poison)
+        for row in batch.rows:
+            writes |= set(row.block_table[max(row.start, 0) // self._info.page_size :] if row.write else ())
+        return self._memory.flight("a step", [(DEVICE, page) for page in reads], [(DEVICE, page) for page in writes])
+
+    def _problem(self, row: Row) -> str | None:
+        """What is wrong with a row, whatever the pages hold."""
+        table, end = row.block_table, row.start + len(row.tokens)
+        position = row.start if row.position == -1 else row.position
+        if not row.tokens or row.start < 0 or position < 0 or position + len(row.tokens) > self._info.context_limit:
+            return f"{len(row.tokens)} tokens at {row.start}, position {position}"
         if any(not 0 <= token < self._info.vocab_size for token in row.tokens):
             return "a token outside the vocabulary"
-        if len(table) != -(-end // size) or any(not 0 < page < self._info.pages for page in table):
+        if len(table) != -(-end // self._info.page_size) or any(not 0 < page < self._info.pages for page in table):
             return f"block table {list(table)} for {end} entries"
-        content = 0
-        for position in range(row.start if row.write else end):
-            slot = self._pages[table[position // size]][position % size]
-            if slot is None:
-                return f"entry {position} was never written"
-            content_here = _extend(content, slot[0], position)
-            if slot[1] != position or slot[2] != content_here:
-                return f"entry {position} holds K/V of another context"
-            if position >= row.start:
-                if slot[0] != row.tokens[position - row.start]:
-                    return f"entry {position} holds K/V of another token"
-                continue
-            content = content_here
-        return content
+        return None
 
-    def _run(self, row: Row, content: Content | str) -> RowResult:
-        assert isinstance(content, int)
+    def _context(self, row: Row) -> Content | str:
+        """The context that the row's tokens are computed in, or what is wrong with the row."""
+        if problem := self._problem(row):
+            return problem
+        before = 0
+        for index in range(row.start):
+            entry = self._entry(row, index)
+            if isinstance(entry, str):
+                return entry
+            after = seen(before, entry)
+            if row.position == -1 and (entry.position != index or after != entry.content):
+                return f"entry {index} holds K/V of another context (a row over derived entries gives its position)"
+            before = after
+        if not row.write:
+            return self._requeried(row, before)
+        return before
+
+    def _requeried(self, row: Row, before: Content) -> Content | str:
+        """The same, if the row's own entries are what a row that writes nothing says they are."""
+        first = row.start if row.position == -1 else row.position
+        after = before
+        for index, token in enumerate(row.tokens):
+            entry = self._entry(row, row.start + index)
+            if isinstance(entry, str):
+                return entry
+            if entry.token != token:
+                return f"entry {row.start + index} holds K/V of another token"
+            after = seen(after, entry)
+            if entry.position != first + index or (row.position == -1 and after != entry.content):
+                return f"entry {row.start + index} holds K/V of another context"
+        return before
+
+    def _entry(self, row: Row, index: int) -> Entry | str:
         size = self._info.page_size
+        return self._memory.pages[row.block_table[index // size]][index % size] or f"entry {index} was never written"
+
+    def _run(self, row: Row, before: Content | str) -> RowResult:
+        assert isinstance(before, int)
+        size, position = self._info.page_size, row.start if row.position == -1 else row.position
         readings: list[Reading] = []
         wanted = set(row.outputs)
-        for index, token in enumerate(row.tokens):
-            position = row.start + index
-            content = _extend(content, token, position)
+        for i, token in enumerate(row.tokens):
+            index = row.start + i
+            place = self._memory.pages[row.block_table[index // size]]
             if row.write:
-                self._pages[row.block_table[position // size]][position % size] = (token, position, content)
-            if index in wanted:
-                readings.append(self._read(content, position + 1, row.readings))
+                place[index % size] = Entry(token, position + i, content_in(before, token, position + i))
+            entry = place[index % size]
+            assert entry is not None
+            before = seen(before, entry)
+            if i in wanted:
+                readings.append(self._read(before, index + 1, row.readings))
         return RowResult(readings)
 
 
@@ -264,8 +271,9 @@ def _logprob(distance: int) -> float:
     return -(distance + 1) * math.log(2)
 
 
-def _clashes(rows: Sequence[Row], size: int) -> dict[int, str]:
-    """Rows that write what another row of the step writes or sees: on a device that is a race."""
+def _clashes(rows: Sequence[Row], size: int, copied: set[tuple[int, int]]) -> dict[int, str]:
+    """Rows that write what another row of the step writes or sees (on a device that is a race), or what was copied in
+    it for somebody."""
     writers: dict[tuple[int, int], int] = {}
     wrong: dict[int, str] = {}
     for index, row in enumerate(rows):
@@ -273,7 +281,12 @@ def _clashes(rows: Sequence[Row], size: int) -> dict[int, str]:
             for position in range(row.start, row.start + len(row.tokens)):
                 page = position // size
                 if page < len(row.block_table):
-                    other = writers.setdefault((row.block_table[page], position % size), index)
+                    place = (row.block_table[page], position % size)
+                    if place in copied:
+                        wrong[index] = (
+                            f"row {index} writes entry {place[1]} of page {place[0]}, which an entry copy wrote"
+                        )
+                    other = writers.setdefault(place, index)
                     if other != index:
                         wrong[index] = wrong[other] = f"rows {other} and {index} write the same slot"
     for index, row in enumerate(rows):

@@ -111,7 +111,7 @@ class EntryCopy(NamedTuple):
     source_offset: int
     target: int
     target_offset: int
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride] - nobody counts in it
     shift: int
     """Positions; may be negative."""
 

@@ -2,7 +2,9 @@
 
 Weighted fairness in CPU nanoseconds, first between tenants, then between the processes of a tenant: the one that has
 used the least (its *virtual time*) goes first. Who was blocked starts again at the present virtual time, so that
-waiting earns nothing; newcomers start there too. Every call is O(log n).
+waiting earns nothing; newcomers start there too. A nice value is a weight among the processes of a tenant. However
+small the weight, nobody falls behind its peers by more than a fixed lag (ageing), so every wait for a turn is bounded.
+Every call is O(log n).
 
     IDLE ──ready──▶ QUEUED ──next──▶ RUNNING ──ready──▶ QUEUED (its turn ended, it has more to do)
       ▲                                 └─────────────▶ IDLE simply by not becoming ready; charge() may come at any time
@@ -13,6 +15,13 @@ Pure code: no clock, no event loop. What a process is, only the caller knows; he
 from __future__ import annotations
 
 from heapq import heappop, heappush, heapreplace
+
+from symphony.param import MAX_LAG_NS, NICEST
+
+
+def weight_of(nice: int) -> float:
+    """The weight of a nice value, -20 to 19: each step is a quarter more or less CPU, 0 is 1. Others are clamped."""
+    return 1.25 ** -max(-NICEST - 1, min(nice, NICEST))
 
 
 class _Tenant:
@@ -55,7 +64,7 @@ class ProcessScheduler:
         self._arrivals = 0
 
     def add(self, pid: int, tenant: str, weight: float = 1.0) -> None:
-        """A new process, not ready yet. `weight` > 0 counts among the tenant's processes."""
+        """A new process, not ready yet. `weight` > 0 counts among the tenant's processes; see `weight_of`."""
         owner = self._tenants.get(tenant)
         if owner is None:
             owner = self._tenants[tenant] = _Tenant(tenant, self._weights.get(tenant, 1.0), self._clock)
@@ -80,6 +89,8 @@ class ProcessScheduler:
         tenant = process.tenant
         if process.time < tenant.clock:
             process.time = tenant.clock
+        elif process.time > tenant.clock + MAX_LAG_NS:
+            process.time = tenant.clock + MAX_LAG_NS
         self._arrivals = order = self._arrivals + 1
         heappush(tenant.queue, (process.time, order, process))
         if not tenant.queued:

@@ -1,6 +1,7 @@
 """Tools: what a program may call in the outside world. Here: Python functions of the embedding service.
 
-A tool is a name, a sentence, a JSON schema of its arguments, and something to await. Knows nothing of Wasm.
+A tool is a name, a sentence, a JSON schema of its arguments, and something to await. The schema and the check of what a
+program passes come from the same annotations, through msgspec. Knows nothing of Wasm.
 """
 
 from __future__ import annotations
@@ -11,32 +12,37 @@ import contextvars
 import inspect
 import json
 import threading
-import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Optional
+
+import msgspec
 
 from symphony.errors import Invalid, SymphonyError, TimedOut, Unavailable
 from symphony.param import MAX_TOOL_ERROR_CHARS, MAX_TOOL_RESULT_BYTES, MAX_TOOL_THREADS, TOOL_SECONDS
 
-_SCHEMAS: Mapping[Any, str] = {
-    str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object", type(None): "null",
-}  # fmt: skip
+
+def _expressible(annotation: Any) -> Any:
+    """The annotation if JSON values can be checked against it, else Any."""
+    try:
+        msgspec.json.schema(annotation)
+    except (TypeError, ValueError, RecursionError):
+        return Any
+    return annotation
 
 
-def _schema(annotation: Any) -> dict[str, Any]:
-    """JSON schema of an annotation; what it cannot express is left open."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Literal:
-        return {"enum": list(typing.get_args(annotation))}
-    if origin in (typing.Union, types.UnionType):
-        return {"anyOf": [_schema(a) for a in typing.get_args(annotation)]}
-    name = _SCHEMAS.get(origin or annotation)
-    if name is None:
-        return {}
-    if name == "array" and typing.get_args(annotation):
-        return {"type": name, "items": _schema(typing.get_args(annotation)[0])}
-    return {"type": name}
+def _types(function: Callable[..., Any], signature: inspect.Signature) -> dict[str, Any]:
+    """The type of each named parameter; what is not annotated, or not expressible in JSON, is left open."""
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except Exception:  # an annotation that cannot be resolved here only makes the check less precise
+        hints = {}
+    types: dict[str, Any] = {}
+    for p in signature.parameters.values():
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            found = _expressible(hints.get(p.name, Any))
+            types[p.name] = Optional[found] if p.default is None and found is not Any else found  # noqa: UP045
+    return types
 
 
 class Tool:
@@ -47,45 +53,53 @@ class Tool:
         self.function = function
         self.summary = inspect.getdoc(function) or ""
         self._signature = inspect.signature(function)
+        self._types = _types(function, self._signature)
         self._threads = 0
         self.schema = self._arguments_schema()
 
     def _arguments_schema(self) -> dict[str, Any]:
-        try:
-            hints = typing.get_type_hints(self.function)
-        except Exception:  # an annotation that cannot be resolved here only makes the schema less precise
-            hints = {}
-        properties: dict[str, Any] = {}
-        required: list[str] = []
-        for p in self._signature.parameters.values():
-            if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-                continue
+        parameters = self._signature.parameters.values()
+        for p in parameters:
             if p.kind is p.POSITIONAL_ONLY:
                 raise Invalid(
                     f"tool {self.name!r}: parameter {p.name!r} is positional-only", "tools are called by argument name"
                 )
-            properties[p.name] = _schema(hints.get(p.name))
-            if p.default is p.empty:
-                required.append(p.name)
-        return {"type": "object", "properties": properties, "required": required}
+        schemas, shared = msgspec.json.schema_components(self._types.values(), ref_template="#/$defs/{name}")
+        schema: dict[str, Any] = {
+            "type": "object",
+            "properties": dict(zip(self._types, schemas, strict=True)),
+            "required": [p.name for p in parameters if p.name in self._types and p.default is p.empty],
+        }
+        return {**schema, "$defs": shared} if shared else schema
 
-    def bind(self, arguments: Mapping[str, Any]) -> None:
-        """Raise Invalid if the arguments do not fit the function's parameters."""
+    def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments as the function's annotations have them (a dataclass, a set); Invalid names the one that does
+        not fit."""
         try:
             self._signature.bind(**arguments)
         except TypeError as e:
-            raise Invalid(f"tool {self.name!r}: {e}", f"its arguments: {json.dumps(self.schema)}") from None
+            raise self._unfit(str(e)) from None
+        return {name: self._converted(name, value) for name, value in arguments.items()}
+
+    def _converted(self, name: str, value: Any) -> Any:
+        try:
+            return msgspec.convert(value, self._types.get(name, Any))
+        except (ValueError, RecursionError) as e:  # a lone surrogate is a ValueError, too
+            raise self._unfit(f"argument {name!r}: {e}") from None
+
+    def _unfit(self, why: str) -> Invalid:
+        return Invalid(f"tool {self.name!r}: {why}", f"its arguments: {json.dumps(self.schema)}")
 
     async def call(self, arguments: Mapping[str, Any]) -> str:
         """The result as JSON. Invalid, Unavailable (it raised) or TimedOut."""
-        self.bind(arguments)
+        given = self.bind(arguments)
         limit = asyncio.timeout(TOOL_SECONDS)
         try:
             async with limit:
                 if inspect.iscoroutinefunction(self.function):
-                    value = await self.function(**arguments)
+                    value = await self.function(**given)
                 else:
-                    value = await self._in_thread(arguments)
+                    value = await self._in_thread(given)
         except SymphonyError:
             raise
         except (Exception, SystemExit) as e:  # SystemExit would end the event loop
