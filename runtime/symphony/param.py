@@ -112,6 +112,24 @@ SWEEP_SECONDS = 1.0
 MAX_UNDELIVERED_TOKENS = 256
 """Tokens that a generation runs ahead of its guest before it pauses."""
 
+TENANT_PAGE_SHARE = 1.0
+"""Share of a pool's device pages that may be charged to one tenant..."""
+TENANT_SLOT_SHARE = 1.0
+"""...and of its slots on the host."""
+ASSUMED_MOVE_BYTES = 4e9
+"""Bytes a second that moves between device and host are taken to do before they were measured."""
+MAX_PINNED_SHARE = 0.5
+"""Share of a pool's pages that pins may keep on the device."""
+IDLE_SECONDS = 0.02
+"""Seconds after which a file that nobody uses gives way first when others need pages: its process waits for something
+else than the model."""
+RESIDENCE_SECONDS = 0.02
+"""Seconds that K/V in use stays on the device at least before others may take its pages..."""
+RESIDENCE_FACTOR = 8.0
+"""...and at least so many times what its way out and back takes."""
+MOVE_PAGES = 512
+"""Pages of one move between device and host; more go one move after the other."""
+
 # --- batches ----------------------------------------------------------------------------------------------------------
 STEP_TOKENS = 2048
 """Tokens computed in one step, decodes and prefill chunks together."""

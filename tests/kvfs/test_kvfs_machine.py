@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from kvfs_harness import reserve
 
 from symphony.errors import Exists, Invalid, NoSpace, NotFound
 from symphony.kvfs.file import File
@@ -92,15 +93,14 @@ class Machine(RuleBasedStateMachine):
             assert f"within {(PAGES - 1) * SIZE} tokens" in e.value.hint
             self.kvfs.settle(file, file.length)
             return
-        copies = self.kvfs.reserve(file, len(wanted))
-        assert copies is not None, "nothing else holds pages for good"
+        copies = reserve(self.kvfs, file, len(wanted))
         for source, target in copies:
             self.device[target] = list(self.device[source])
         hashes = self.expected_hashes(content.tenant, wanted)
         end = file.computed + 1 if outcome == "part" and file.computed < len(wanted) else len(wanted)
         for entry in range(file.computed, end):
             self.device[file.pages[entry // SIZE]][entry % SIZE] = hashes[entry]
-        self.kvfs.retire(self.arena, copies)
+        self.kvfs.retire(self.arena)
         if outcome != "fail":
             self.kvfs.commit(file, end)
         if outcome == "commit":

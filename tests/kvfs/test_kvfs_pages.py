@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from kvfs_harness import append
 
 from symphony.errors import Busy, InternalError, Invalid, NoSpace
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
-from symphony.kvfs.kvfs import Copy, Kvfs
+from symphony.kvfs.kvfs import Kvfs, Shortage
 from symphony.kvfs.pages import PagePool
 from symphony.kvfs.tree import Tree
 
@@ -22,24 +23,11 @@ def make(pages: int = 9) -> Kvfs:
     return kvfs
 
 
-def append(kvfs: Kvfs, file: File, tokens: list[int]) -> list[Copy]:
-    """A whole operation."""
-    kvfs.begin(file, tokens)
-    kvfs.reuse(file, len(file.tokens))
-    copies = kvfs.reserve(file, len(file.tokens))
-    assert copies is not None
-    kvfs.retire(file.arena, copies)
-    kvfs.commit(file, len(file.tokens))
-    kvfs.settle(file, len(file.tokens))
-    check_integrity(kvfs)
-    return copies
-
-
 def test_page_zero_is_never_handed_out() -> None:
     pool = PagePool(5)
-    assert sorted(pool.take() for _ in range(4)) == [1, 2, 3, 4]
-    with pytest.raises(ValueError, match="page 0 is reserved"):
-        PagePool(1)
+    assert sorted(pool.take("t") for _ in range(4)) == [1, 2, 3, 4]
+    assert not pool.free
+    assert pool.used == {"t": 4}
 
 
 def test_forks_share_until_one_side_writes() -> None:
@@ -116,7 +104,7 @@ def test_eviction_takes_the_cache_oldest_first_then_idle_files_oldest_first() ->
     assert (old.computed, new.computed) == (0, 6)
     assert old.tokens.tolist() == [1] * 6
     kvfs.begin(old, [])
-    assert kvfs.reserve(old, 6, spare=8) is None
+    assert kvfs.reserve(old, 6, spare=8) == Shortage(7, None)
     kvfs.settle(old, 6)
 
 
@@ -193,7 +181,7 @@ def changed_token(kvfs: Kvfs, f: File) -> None:
 
 
 def extra_page(kvfs: Kvfs, f: File) -> None:
-    f.pages += f.arena.take(1)
+    f.pages += f.arena.take(1, "t")
 
 
 def too_far(kvfs: Kvfs, f: File) -> None:

@@ -21,16 +21,19 @@ from math import inf
 from symphony.core.checks import check_ids, check_options, check_readings, wanted_entries
 from symphony.core.loop import TIMER_RESOLUTION, Deliver, StepLoop
 from symphony.core.messages import Chunk, Entry, GenerateOptions, Readings, Stat, Usage
-from symphony.core.operation import Generation, Operation, Prediction
+from symphony.core.operation import Generation, Operation, Prediction, Transfer
+from symphony.core.room import RoomLimits
 from symphony.core.session import Handle, Session
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
 from symphony.errors import Busy, Invalid, LimitExceeded, NotFound
+from symphony.kvfs.arena import Arena, Costs
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Kvfs
+from symphony.kvfs.transfer import Run, append_runs, extract_runs
 from symphony.kvfs.tree import Tree
-from symphony.param import MAX_OPEN_FILES, MAX_OPERATIONS
+from symphony.param import ASSUMED_MOVE_BYTES, MAX_OPEN_FILES, MAX_OPERATIONS, TENANT_PAGE_SHARE, TENANT_SLOT_SHARE
 from symphony.sched.batch import BatchLimits, BatchScheduler
 from symphony.sched.dispatch import ClosedLoop, Dispatch
 
@@ -49,6 +52,11 @@ class CoreConfig:
     max_operations: int = MAX_OPERATIONS
     clock: Callable[[], float] = time.monotonic
     timer_resolution: float = TIMER_RESOLUTION
+    room: RoomLimits = field(default_factory=RoomLimits)
+    tenant_page_share: float = TENANT_PAGE_SHARE
+    tenant_slot_share: float = TENANT_SLOT_SHARE
+    debug: bool = False
+    """Freed pages are poisoned, and the books audited whenever nothing is in flight. Slow."""
 
 
 class Core:
@@ -67,7 +75,7 @@ class Core:
             info = engine.info
             if info.name in self._loops:
                 raise ValueError(f"two engines are named {info.name}")
-            arena = self._kvfs.mount(info.name, info.digest, info.page_size, info.pages)
+            arena = self._mount(info)
             batches = BatchScheduler[Operation](self._config.batch, self._config.tenant_weights)
             self._loops[info.name] = StepLoop(
                 engine,
@@ -77,6 +85,7 @@ class Core:
                 self._config.dispatch(),
                 self._config.clock,
                 self._config.timer_resolution,
+                self._config.room,
             )
         self._default = engines[0].info.name
         self._sessions: dict[int, Session] = {}
@@ -109,7 +118,7 @@ class Core:
 
     def check_integrity(self) -> None:
         """Raises InternalError that says which books of the KVFS do not agree."""
-        check_integrity(self._kvfs, [(loop.arena, copy) for loop in self._loops.values() for copy in loop.copies])
+        check_integrity(self._kvfs, [move for loop in self._loops.values() for move in loop.room.moves()])
         self._tree.check_integrity()
 
     def idle(self) -> bool:
@@ -125,9 +134,7 @@ class Core:
         return self._loop(name).engine
 
     # ---- sessions ------------------------------------------------------------------------------------------------
-    def open_session(
-        self, tenant: str, owner: str = "", *, priority: int = 0, deadline: float | None = None
-    ) -> int:
+    def open_session(self, tenant: str, owner: str = "", *, priority: int = 0, deadline: float | None = None) -> int:
         """A process begins; its files will belong to `owner` (none: the tenant). `priority`: a nice value, -20 to 19;
         `deadline`: when it wants to be through, on the core's clock."""
         session = next(self._ids)
@@ -149,7 +156,8 @@ class Core:
         """What the session has used so far; `pages` now."""
         found = self._session(session)
         usage = found.usage
-        usage.pages = len({(h.file.arena.model, page) for h in found.files.values() for page in h.file.pages})
+        files = [handle.file for handle in found.files.values()]
+        usage.pages = len({(f.arena.model, bool(f.slots), page) for f in files for page in f.slots or f.pages})
         return Usage(usage.forwards, usage.prompt_tokens, usage.reused_tokens, usage.generated_tokens, usage.pages)
 
     # ---- files ---------------------------------------------------------------------------------------------------
@@ -233,6 +241,95 @@ class Core:
     async def unlink(self, session: int, path: str) -> None:
         """Raises NotFound, Invalid."""
         self._tree.unlink(self._session(session).tenant, path)
+
+    # ---- keys and values -----------------------------------------------------------------------------------------
+    async def extract(self, session: int, file: int, ranges: Sequence[tuple[int, int]], rebase: bool) -> int:
+        """A new file of these ranges, with the K/V that they have; suspends until it is there (semantics 6).
+
+        Raises Invalid, Busy, LimitExceeded, NoSpace, Cancelled.
+        """
+        source = await self._quiet(session, file)
+        owner = self._session(session)
+        self._kvfs.check_idle(source)
+        self._check_open(owner)
+        runs = extract_runs(source, ranges, rebase)
+        handle = self._handle(owner, file)
+        number = self._admit(owner, self._kvfs.create(owner.tenant, owner.owner, source.arena.model))
+        try:
+            await self._transfer(owner, handle, source, owner.files[number].file, runs)
+        except BaseException:
+            if (made := owner.files.pop(number, None)) is not None:
+                self._close(made)
+            raise
+        return number
+
+    async def append_from(self, session: int, file: int, other: int, start: int, end: int) -> None:
+        """Append entries `[start, end)` of another file of the same model, with the K/V that they have; suspends until
+        they are there (semantics 6). Raises as `extract`."""
+        target = await self._quiet(session, file)
+        source = await self._quiet(session, other)
+        owner = self._session(session)
+        handle = self._handle(owner, file)
+        if source.arena is not target.arena:
+            raise Invalid(
+                f"the files are of different models, {source.arena.model} and {target.arena.model}",
+                "append from a file of the same model",
+            )
+        self._kvfs.check_idle(source)
+        self._kvfs.check_idle(target)
+        runs = append_runs(source, target, start, end)
+        limit, last = handle.loop.info.context_limit, target.position(target.length) + end - start
+        if last > limit:
+            raise Invalid(f"{last} positions do not fit into the context of {limit}", "append fewer entries")
+        await self._transfer(owner, handle, source, target, runs)
+
+    async def pin(self, session: int, file: int) -> None:
+        """Keep the file's K/V on the device until `unpin`, or until the handle closes. Idempotent.
+
+        Raises LimitExceeded.
+        """
+        found = await self._quiet(session, file)
+        handle = self._handle(self._session(session), file)
+        if not handle.pinned:
+            self._kvfs.pin(found)
+            handle.pinned = True
+            handle.loop.room.prefetch(found)
+
+    async def unpin(self, session: int, file: int) -> None:
+        """Idempotent."""
+        self._unpin(self._handle(self._session(session), file))
+
+    async def advise(self, session: int, file: int, what: str) -> None:
+        """ "will-need": bring the K/V back if that disturbs nobody. "dont-need": others may have its pages now."""
+        found = await self._quiet(session, file)
+        room = self._handle(self._session(session), file).loop.room
+        if what == "will-need":
+            room.prefetch(found)
+        elif what == "dont-need":
+            room.release(found)
+        else:
+            raise Invalid(f"there is no advice {what!r}", "use will-need or dont-need")
+
+    def resume(self, session: int) -> None:
+        """The process has what it waited for, something else than the model: its files come back before it asks."""
+        found = self._sessions.get(session)
+        if found is not None:
+            for handle in found.files.values():
+                if handle.file.slots:
+                    handle.loop.room.prefetch(handle.file)
+
+    async def _transfer(self, owner: Session, handle: Handle, source: File, target: File, runs: Sequence[Run]) -> None:
+        if not runs:
+            return
+        self._check_operations(owner)
+        self._kvfs.begin(source, ())
+        if target is not source:
+            self._kvfs.begin(target, ())
+        transfer = Transfer(-next(self._ids), owner, handle, self._config.clock(), source, target, runs)
+        self._start(transfer)
+        error = await transfer.done
+        if error is not None:
+            raise error
 
     # ---- operations ----------------------------------------------------------------------------------------------
     async def pred(
@@ -318,6 +415,16 @@ class Core:
             await handle.loop.quiet(handle.file)
         return handle.file
 
+    def _mount(self, info: ModelInfo) -> Arena:
+        """Before anything is measured, moving a page is taken to go at a modest speed."""
+        costs = Costs(info.bytes_per_page / ASSUMED_MOVE_BYTES)
+        arena = self._kvfs.mount(info.name, info.digest, info.page_size, info.pages, info.host_pages, costs)
+        arena.tenant_pages = max(int(arena.pool.capacity * self._config.tenant_page_share), 1)
+        arena.tenant_slots = int(arena.host.capacity * self._config.tenant_slot_share)
+        if self._config.debug:
+            arena.freed = []
+        return arena
+
     def _loop(self, model: str | None) -> StepLoop:
         found = self._loops.get(self._default if model is None else model)
         if found is None:
@@ -337,7 +444,15 @@ class Core:
         if handle.operation is not None:
             self._cancel(handle.operation)
         handle.loop.dispatch.gone(handle)
+        self._unpin(handle)
         self._kvfs.close(handle.file)
+        handle.loop.freed()
+
+    def _unpin(self, handle: Handle) -> None:
+        if handle.pinned:
+            handle.pinned = False
+            self._kvfs.unpin(handle.file)
+            handle.loop.freed()
 
     def _cancel(self, operation: Operation) -> None:
         operation.session.operations.pop(operation.id, None)
@@ -352,6 +467,8 @@ class Core:
 
     def _check_start(self, session: Session, op: int, file: File, tokens: Sequence[int], info: ModelInfo) -> None:
         total = file.length + len(tokens)
+        if total and file.positions is not None:
+            total += file.position(file.length) - file.length
         if not total:
             raise Invalid("the file is empty and no tokens were given", "give at least one token")
         if total > info.context_limit:
@@ -361,9 +478,12 @@ class Core:
             )
         if tokens:
             check_ids(tokens, info)
+        self._check_operations(session)
+        if op in session.operations:
+            raise Invalid(f"operation {op} is in flight already", "choose a new id")
+
+    def _check_operations(self, session: Session) -> None:
         if len(session.operations) >= self._config.max_operations:
             raise LimitExceeded(
                 f"the process has {len(session.operations)} operations in flight, the limit", "wait for some of them"
             )
-        if op in session.operations:
-            raise Invalid(f"operation {op} is in flight already", "choose a new id")

@@ -1,11 +1,7 @@
 """The step loop of one engine: collect -> schedule -> forward -> sample -> resume (sampling happens in the engine).
 
-Pages change hands only between steps, in `_admit`, and in order of age: an operation that lacks pages takes them from
-the prefix cache, then from idle files, then from parked operations, then from younger ones (they compute again what
-they lose). So the oldest always gets on, every wait ends, and nobody holds pages while waiting that others cannot take.
-What can never fit fails at once. Semantics 3, 4, 19.
-
-Knows nothing of sessions' files or names; callers tell it about operations.
+Which operations have pages for their next row is the `Room`'s decision (room.py); which of those make the step, that
+of `sched`. Knows nothing of sessions' files or names; callers tell it about operations.
 """
 
 from __future__ import annotations
@@ -16,13 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from symphony.core.messages import Reading
-from symphony.core.operation import Generation, Operation, Prediction
+from symphony.core.operation import Generation, Operation, Prediction, Transfer
+from symphony.core.room import Room, RoomLimits
 from symphony.engine.engine import Engine
-from symphony.engine.messages import Batch, RowResult
-from symphony.errors import InternalError, NoSpace, SymphonyError
+from symphony.engine.messages import Batch, EntryCopy, RowResult
+from symphony.errors import Cancelled, InternalError, SymphonyError
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
-from symphony.kvfs.kvfs import Copy, Kvfs
+from symphony.kvfs.kvfs import Kvfs
+from symphony.kvfs.transfer import land
 from symphony.param import IN_LOOP_TOKENS
 from symphony.sched.batch import BatchScheduler
 from symphony.sched.dispatch import Dispatch
@@ -48,6 +46,7 @@ class StepLoop:
         dispatch: Dispatch,
         clock: Callable[[], float] = time.monotonic,
         timer_resolution: float = TIMER_RESOLUTION,
+        limits: RoomLimits | None = None,
     ) -> None:
         self.engine = engine
         self.info = engine.info
@@ -62,12 +61,10 @@ class StepLoop:
         """Generations that wait for their guest."""
         self.dying: dict[File, Operation] = {}
         """Cancelled operations whose step has not retired."""
-        self.copies: list[Copy] = []
-        """Page copies of the next or the running step."""
+        self.room = Room(engine, kvfs, arena, self, clock, limits or RoomLimits())
         self.steps = 0
         self._kvfs = kvfs
         self._batches = batches
-        self._copying: list[Operation] = []
         self._urgent = False
         """A row that must not wait is there."""
         self._since = 0.0
@@ -80,13 +77,24 @@ class StepLoop:
     # ---- the loop ------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Until `close`. A bug of the host in a step ends the operations of the moment, not the loop."""
+        moves = asyncio.create_task(self.room.run(self._wake))
+        try:
+            await self._run()
+        finally:
+            self.room.close()
+            await moves
+
+    async def _run(self) -> None:
         while not self._closed:
             try:
                 await self._collect()
                 plan = self._schedule()
-                if plan:
+                if plan or self.room.copying:
                     results = await self._forward(plan)
                     self._resume(plan, results)
+                elif self.active:
+                    self._wake_at = 1
+                    await self._sleep(self.room.patience())
             except Exception as e:
                 self._give_up(e)
             await asyncio.sleep(0)  # guests go on, also where the engine did not suspend
@@ -108,41 +116,56 @@ class StepLoop:
             await self._sleep(seconds)
 
     def _schedule(self) -> Plan:
-        ready = self._admit()
-        if not ready:
-            if self.active:
-                why = "the host found no pages for an operation that nothing stands before"
-                self.fail(next(iter(self.active)), InternalError(why, "report this"))
-            return []
-        plan = self._batches.plan(ready, self.clock())
+        ready = self.room.admit()
+        plan = self._batches.plan(ready, self.clock()) if ready else []
         for operation, _ in plan:
             operation.running = True
-        for operation in self._copying:
+        for operation in self.room.copying:
             operation.running = True
         return plan
 
     async def _forward(self, plan: Plan) -> Sequence[RowResult] | Exception:
-        batch = Batch([operation.row(count) for operation, count in plan], self.copies)
+        room = self.room
+        batch = Batch([operation.row(count) for operation, count in plan], room.copies)
+        if room.pieces:
+            batch.entries = [EntryCopy(*piece) for piece in room.pieces]
+        if self.arena.freed:
+            batch.poison = self._poison()
         start = self.clock()
         try:
             results = await self.engine.step(batch)
         except Exception as e:
             _log.exception("step %d of %s failed", self.steps, self.arena.model)
             return e
-        if sum([count for _, count in plan]) == len(plan):
-            self.dispatch.stepped(len(plan), self.clock() - start)
+        seconds, tokens = self.clock() - start, sum([count for _, count in plan])
+        if tokens == len(plan):
+            self.dispatch.stepped(tokens, seconds)
+        elif tokens >= self.arena.page_size:
+            self._prefilled(seconds / tokens)
         return results
+
+    def _prefilled(self, token_seconds: float) -> None:
+        costs = self.arena.costs
+        before = costs.token_seconds
+        costs.token_seconds = token_seconds if before is None else 0.8 * before + 0.2 * token_seconds
+
+    def _poison(self) -> list[int]:
+        """Freed pages that nobody has taken since."""
+        freed, free = self.arena.freed, set(self.arena.pool.free)
+        poison = [page for page in dict.fromkeys(freed or ()) if page in free]
+        self.arena.freed = []
+        return poison
 
     def _resume(self, plan: Plan, results: Sequence[RowResult] | Exception) -> None:
         now = self._since = self.clock()
         self.steps += 1
-        self._kvfs.retire(self.arena, self.copies)
+        self._kvfs.retire(self.arena)
         for index, (operation, count) in enumerate(plan):
             operation.running = False
             operation.since = now
             try:
                 if isinstance(results, Exception):
-                    self._kvfs.drop(operation.file)  # all that the step touched is undefined
+                    self.room.suspend(operation)  # all that the step touched is undefined
                     raise InternalError(f"the step failed: {results}", "the host's log has the details")
                 result = results[index]
                 if result.error is not None:
@@ -153,7 +176,7 @@ class StepLoop:
             except Exception as e:
                 _log.exception("operation %d failed", operation.id)
                 self.fail(operation, InternalError(f"the host failed on this operation: {e!r}"))
-        self._retire_copies(isinstance(results, Exception))
+        self._retire_copies(results if isinstance(results, Exception) else None)
         self._urgent = any(o.free_running or o.work > IN_LOOP_TOKENS for o in self.active)
 
     def _absorb(self, operation: Operation, count: int, result: RowResult, now: float) -> None:
@@ -172,6 +195,10 @@ class StepLoop:
         operation.absorb(result.readings)
         self._advance(operation, now)
 
+    def advance(self, operation: Operation) -> None:
+        """It made progress without a step."""
+        self._advance(operation, self.clock())
+
     def _advance(self, operation: Operation, now: float) -> None:
         """After progress: deliver what is there; leave the active ones if there is nothing more to do."""
         if isinstance(operation, Prediction):
@@ -179,6 +206,7 @@ class StepLoop:
                 file = operation.file
                 self._kvfs.settle(file, len(file.tokens))
                 self._forget(operation)
+                file.touched = now
                 self.dispatch.answered(operation.handle, now)
                 self.deliver(operation.id, list(operation.answers))
         elif isinstance(operation, Generation):
@@ -187,87 +215,36 @@ class StepLoop:
                 self.parked[operation] = None
             self._notify(operation)
 
+    def _retire_copies(self, lost: Exception | None) -> None:
+        """Operations for which something was copied; some had no row in the step."""
+        for operation in self.room.retire():
+            if not operation.running:
+                continue
+            operation.running = False
+            if lost is not None:
+                self.room.suspend(operation)
+            if operation.cancelled:
+                self._end(operation)
+            elif isinstance(operation, Transfer):
+                self._transferred(operation, lost)
+
+    def _transferred(self, transfer: Transfer, lost: Exception | None) -> None:
+        if lost is not None:
+            self.fail(transfer, InternalError(f"the step failed: {lost}", "the host's log has the details"))
+            return
+        land(self._kvfs, transfer.target)
+        transfer.copying = True
+        self._end(transfer)
+        transfer.done.set_result(None)
+
     def _give_up(self, error: Exception) -> None:
         _log.error("the step loop of %s failed", self.arena.model, exc_info=error)
-        self._kvfs.retire(self.arena, self.copies)
-        self.copies = []
-        self._copying.clear()
+        self._kvfs.retire(self.arena)
+        self.room.retire()
         for operation in list(self.active):
             operation.running = False
-            self._kvfs.drop(operation.file)
+            self.room.suspend(operation)
             self.fail(operation, InternalError(f"the host failed: {error!r}", "its log has the details"))
-
-    # ---- pages ---------------------------------------------------------------------------------------------------
-    def _admit(self) -> list[Operation]:
-        """The operations that have pages for their next row. Those that are complete without one end here."""
-        ready: list[Operation] = []
-        growing = 0
-        for operation in list(self.active):
-            if operation.reserved < len(operation.file.tokens) and not self._reserve(operation, growing):
-                break  # all younger ones have lost their pages to it
-            if operation in self.active:
-                ready.append(operation)
-                growing += operation.free_running
-        return ready
-
-    def _reserve(self, operation: Operation, growing: int) -> bool:
-        """Get the pages of the next row, all or nothing. False: not now. The operation may end in it.
-
-        A newcomer leaves a page for each older generation, which will want it soon.
-        """
-        file, size, fresh = operation.file, self.arena.page_size, not operation.reserved
-        if fresh:
-            if len(file.tokens) // size > file.computed // size:
-                operation.session.usage.reused_tokens += self._kvfs.reuse(file, operation.reuse_limit())
-                operation.refresh()
-            if operation.complete():
-                self._advance(operation, self.clock())
-                return True
-        if file.computed == len(file.tokens):
-            operation.reserved = file.computed  # a re-query: reads only, its last page may be shared
-            return True
-        try:
-            while (copies := self._kvfs.reserve(file, operation.reach(), growing if fresh else 0)) is None:
-                if not self._preempt(operation):
-                    return False
-        except NoSpace as e:
-            self.fail(operation, e)
-            return True
-        if copies:
-            self.copies += copies
-            self._copying.append(operation)
-        operation.reserved = len(file.pages) * size
-        return True
-
-    def _preempt(self, favoured: Operation) -> bool:
-        """Take the pages of one operation that must stand back; False if there is none."""
-        for operation in self.parked:
-            if operation.file.pages:
-                return self._suspend(operation)
-        for operation in reversed(self.active):
-            if operation is favoured:
-                return False
-            if operation.file.pages:
-                return self._suspend(operation)
-        return False
-
-    def _suspend(self, operation: Operation) -> bool:
-        self._kvfs.drop(operation.file)
-        operation.reserved = 0
-        operation.refresh()
-        return True
-
-    def _retire_copies(self, lost: bool) -> None:
-        """Operations whose pages were copied; some had no row in the step."""
-        for operation in self._copying:
-            if operation.running:
-                operation.running = False
-                if lost:
-                    self._suspend(operation)
-                if operation.cancelled:
-                    self._end(operation)
-        self._copying.clear()
-        self.copies = []
 
     # ---- operations ----------------------------------------------------------------------------------------------
     def submit(self, operation: Operation) -> None:
@@ -285,6 +262,7 @@ class StepLoop:
         """The guest took a chunk: end the generation if that was the last, else let it go on if it was paused."""
         if generation.finish is not None:
             self._kvfs.settle(generation.file, len(generation.file.tokens))
+            generation.file.touched = self.clock()
             self._forget(generation)
         elif generation in self.parked:
             del self.parked[generation]
@@ -295,16 +273,20 @@ class StepLoop:
         """End it without an answer; put off while a step may touch its pages."""
         if operation.running:
             operation.cancelled = True
-            self.dying[operation.file] = operation
+            self.dying |= dict.fromkeys(operation.files, operation)
         else:
             self._end(operation)
+        if isinstance(operation, Transfer) and not operation.done.done():
+            operation.done.set_result(Cancelled("the transfer was cancelled"))
 
     def fail(self, operation: Operation, error: SymphonyError) -> None:
         """End it with an error."""
         self._end(operation)
         if operation.cancelled:
             return
-        if isinstance(operation, Generation):
+        if isinstance(operation, Transfer):
+            operation.done.set_result(error)
+        elif isinstance(operation, Generation):
             operation.error = error
             operation.session.operations[operation.id] = operation  # until `next` has told
             self.deliver(operation.id, None)
@@ -318,15 +300,23 @@ class StepLoop:
             operation.waiters.append(waiter)
             await waiter
 
+    def freed(self) -> None:
+        """Somebody gave K/V up: whoever waits for pages may have them."""
+        if self.active:
+            self._wake()
+
     def close(self) -> None:
         self._closed = True
         self._wake()
 
     def _end(self, operation: Operation) -> None:
-        self._kvfs.settle(operation.file, operation.kept)
+        operation.release(self._kvfs)
         self._forget(operation)
+        for file in operation.files:
+            file.touched = self._since
         if operation.cancelled:
-            del self.dying[operation.file]
+            for file in operation.files:
+                del self.dying[file]
             for waiter in operation.waiters:
                 if not waiter.done():
                     waiter.set_result(None)

@@ -24,11 +24,17 @@ from symphony.core.session import Handle, Session
 from symphony.core.text import Decoder, TextStream
 from symphony.engine.messages import Readings, Row, Sampling
 from symphony.errors import InternalError, SymphonyError
+from symphony.kvfs.file import File
+from symphony.kvfs.kvfs import Kvfs
+from symphony.kvfs.transfer import Run
 from symphony.param import MAX_READ_VALUES, MAX_UNDELIVERED_TOKENS, READ_VALUES_PER_OUTPUT
+
+NOTHING = Readings()
+"""Of rows that ask for nothing."""
 
 
 class Operation:
-    """What both kinds have. Also a `sched.batch.Job`."""
+    """What all kinds kinds have. Also a `sched.batch.Job`."""
 
     __slots__ = (
         "cancelled",
@@ -82,9 +88,18 @@ class Operation:
         self.waiters: list[asyncio.Future[None]] = []
         """Who waits until this cancelled operation has let go of its file."""
 
+    @property
+    def files(self) -> Sequence[File]:
+        """The files that it is in flight on."""
+        return (self.file,)
+
     def complete(self) -> bool:
         """Nothing is left for the model to do."""
         raise NotImplementedError
+
+    def release(self, kvfs: Kvfs) -> None:
+        """It is over: its files settle."""
+        kvfs.settle(self.file, self.kept)
 
     @property
     def kept(self) -> int:
@@ -124,8 +139,12 @@ class Operation:
         if used != len(pages):
             pages = pages[:used]
         if not self.penalised or not outputs:
-            return Row(given, start, pages, outputs, readings, write)
-        return Row(given, start, pages, outputs, readings, write, tokens[:end].tolist(), generated)
+            row = Row(given, start, pages, outputs, readings, write)
+        else:
+            row = Row(given, start, pages, outputs, readings, write, tokens[:end].tolist(), generated)
+        if file.derived is not None:
+            row.position = file.position(start)
+        return row
 
 
 class Prediction(Operation):
@@ -177,6 +196,74 @@ class Prediction(Operation):
         self.refresh()
 
 
+class Transfer(Operation):
+    """Entries of `source` go behind those of `target`, with the K/V that they have (extract, append-from).
+
+    First the model completes what either file lacks, the target before the source; `file` is the one that it works on.
+    Then both have their K/V on the device (`present`) and the entries are copied beside a step.
+    """
+
+    __slots__ = ("copying", "done", "present", "runs", "source", "target")
+
+    free_running = True
+
+    def __init__(
+        self, op: int, session: Session, handle: Handle, now: float, source: File, target: File, runs: Sequence[Run]
+    ) -> None:
+        super().__init__(op, session, handle, now, None)
+        self.source = source
+        self.target = target
+        self.runs = runs
+        self.prompt_end = max(len(source.tokens), len(target.tokens))
+        self.present = False
+        self.copying = False
+        self.done: asyncio.Future[SymphonyError | None] = asyncio.get_running_loop().create_future()
+        """Its end, and why it failed."""
+        self.refresh()
+
+    @property
+    def files(self) -> Sequence[File]:
+        return (self.target,) if self.target is self.source else (self.target, self.source)
+
+    def complete(self) -> bool:
+        return False
+
+    def release(self, kvfs: Kvfs) -> None:
+        target, source = self.target, self.source
+        kvfs.settle(target, len(target.tokens) if self.copying and not self.cancelled else target.length)
+        if source is not target:
+            kvfs.settle(source, source.length)
+
+    def refresh(self) -> None:
+        for file in (self.target, self.source):
+            goal = self._goal(file)
+            if file.slots or file.move is not None or file.computed < goal:
+                if file is not self.file:
+                    self.file, self.reserved = file, 0
+                self.work = max(goal - file.computed, 1)
+                self.present = False
+                return
+        self.present = True
+        self.reserved = 0
+
+    def reuse_limit(self) -> int:
+        return self._goal(self.file)
+
+    def reach(self) -> int:
+        return self._goal(self.file)
+
+    def row(self, count: int) -> Row:
+        return self._row(count, (), NOTHING, 0)
+
+    def absorb(self, readings: Sequence[Reading]) -> None:
+        self.refresh()
+
+    def _goal(self, file: File) -> int:
+        if file is self.target:
+            return file.length
+        return max([run.end for run in self.runs])
+
+
 class Generation(Operation):
     """Tokens drawn wait in `tokens` until the guest takes them; `delivered` ones were taken."""
 
@@ -212,7 +299,9 @@ class Generation(Operation):
     ) -> None:
         super().__init__(op, session, handle, now, options.sampling)
         self.options = options
-        self.context_limit = context_limit
+        file, length = self.file, len(self.file.tokens)
+        self.context_limit = context_limit - (file.position(length) - length)
+        """Entries that the file may have: the model's limit counts positions."""
         self.readings = Readings(
             options.sampling, top_k=options.logprobs or 0, sampled_logprob=options.logprobs is not None
         )

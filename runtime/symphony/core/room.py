@@ -1,8 +1,8 @@
 """Who gets pages: admission to the next step, and whose K/V leaves the device when there is no room.
 
-Pages change hands only between steps, in `admit`, and in order of age. An operation that lacks pages takes them from the
-prefix cache; then K/V is taken off the device, by a move to the host or by dropping it, whichever is measured to be
-cheaper to undo (`kvfs.tiers`):
+Pages change hands only between steps, in `admit`, and in order of age. An operation that lacks pages takes them from
+the prefix cache; then K/V is taken off the device, by a move to the host or by dropping it, whichever is measured to
+be cheaper to undo (`kvfs.tiers`):
 
     1. idle files that nobody has used for a while (their process waits for something else than the model), oldest first
     2. generations that wait for their guest
@@ -114,7 +114,7 @@ class Room:
         for operation in list(active):
             if operation.reserved < len(operation.file.tokens) and not self._reserve(operation, growing, coming):
                 continue
-            if operation in active and not operation.running:
+            if operation in active:
                 ready.append(operation)
                 growing += operation.free_running
                 if operation.work >= size and operation.file.derived is None:
@@ -143,10 +143,13 @@ class Room:
         A newcomer leaves a page for each older generation, which will want it soon.
         """
         file, arena = operation.file, self._arena
-        if file.move is not None or operation.running:
+        if isinstance(operation, Transfer):
+            operation.refresh()
+            file = operation.file
+            if operation.present:
+                return self._graft(operation)
+        if file.move is not None:
             return False
-        if isinstance(operation, Transfer) and operation.present:
-            return self._graft(operation)
         fresh = not operation.reserved
         try:
             if file.slots:
@@ -228,10 +231,13 @@ class Room:
         pool = self._arena.pool
         gain = max(self._arena.coming - self._claimed, 0) if tenant is None else 0
         victims: list[tuple[File, Operation | None]] = []
+        left: dict[int, int] = {}  # references that stay, of pages that victims share
         if gain < pages:
             for file, operation in self._victims(favoured, tenant):
                 victims.append((file, operation))
-                gain += pool.private(file.pages)
+                for page in file.pages:
+                    left[page] = left.get(page, pool.refs[page]) - 1
+                    gain += not left[page]
                 if gain >= pages:
                     break
         if self._starved is None:
@@ -260,8 +266,9 @@ class Room:
                 else:
                     busy.append(file)
         for operation in self._crowd.parked:
-            if self._movable(operation.file, tenant):
-                yield operation.file, operation
+            for file in operation.files:
+                if self._movable(file, tenant):
+                    yield file, operation
         for file in busy:
             due = min(file.touched + self._limits.idle_seconds, file.resident + self._residence(file))
             if due <= now:
@@ -271,14 +278,13 @@ class Room:
         for operation in reversed(self._crowd.active):
             if operation is favoured:
                 return
-            file = operation.file
-            if operation.running or not self._movable(file, tenant):
-                continue
-            due = file.resident + self._residence(file)
-            if due <= now:
-                yield file, operation
-            else:
-                self._due = min(self._due, due)
+            for file in operation.files:
+                if self._movable(file, tenant):
+                    due = file.resident + self._residence(file)
+                    if due <= now:
+                        yield file, operation
+                    else:
+                        self._due = min(self._due, due)
 
     def _movable(self, file: File, tenant: str | None) -> bool:
         return (
@@ -297,6 +303,16 @@ class Room:
             self.preemptions += 1
             operation.reserved = 0
             operation.refresh()
+
+    def moves(self) -> list[Move]:
+        """Those that are not over."""
+        return [*self.tiers.waiting, *self.moving]
+
+    def retire(self) -> list[Operation]:
+        """The step is over: what was copied in it, and for whom."""
+        copying, self.copying = self.copying, []
+        self.copies, self.pieces = [], []
+        return copying
 
     def suspend(self, operation: Operation) -> None:
         """What the step did to the operation's file is lost: compute it again."""
@@ -376,7 +392,7 @@ class Room:
             self._kvfs.drop(file)
             return
         for operation in list(self._crowd.active):
-            if operation.file is file:
+            if file in operation.files:
                 error = InternalError("the file's K/V could not be brought back from the host", "try again")
                 self._crowd.fail(operation, error)
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 class Handle(Stream):
     """An open file. It is also the stream of predictions that `sched.dispatch` may wait for."""
 
-    __slots__ = ("file", "loop", "operation")
+    __slots__ = ("file", "loop", "operation", "pinned")
 
     def __init__(self, file: File, loop: StepLoop) -> None:
         super().__init__()
         self.file = file
         self.loop = loop
+        self.pinned = False
         self.operation: Operation | None = None
         """The one that was started through this handle and is in flight."""
 

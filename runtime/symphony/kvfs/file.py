@@ -87,7 +87,7 @@ class File:
 
     @property
     def tier(self) -> str:
-        """"device", "host", or "evicted": the K/V comes back by computing."""
+        """ "device", "host", or "evicted": the K/V comes back by computing."""
         if self.slots:
             return "host"
         return "device" if self.pages or not self.length else "evicted"

@@ -206,10 +206,10 @@ class Kvfs:
         copied = partial >= 0 and not arena.is_private(file.pages[partial])
         need = max(0, total - len(file.pages)) + copied
         missing = self.shortage(file, need, spare)
-        if missing and copied and arena.pool.refs[file.pages[partial]] == 1:
-            if self.shortage(file, need - 1, spare) is None:
-                arena.cache.forget(file.pages[partial])  # the last page there is: the cache gives way
-                copied, missing, need = False, None, need - 1
+        only_cached = copied and arena.pool.refs[file.pages[partial]] == 1
+        if missing and only_cached and self.shortage(file, need - 1, spare) is None:
+            arena.cache.forget(file.pages[partial])  # the last page there is: the cache gives way
+            copied, missing, need = False, None, need - 1
         if missing:
             return missing
         taken = arena.take(need, file.tenant) if need else []
@@ -235,10 +235,9 @@ class Kvfs:
             limit = min(limit, max(int(arena.pool.capacity * MAX_PINNED_SHARE), len(file.pages)))
         if pages > limit:
             why = f"the pool has {arena.pool.capacity}"
-            if limit == arena.tenant_pages:
-                why = f"the tenant may hold {limit}"
-            elif limit < arena.pool.capacity:
-                why += f", and pins leave {limit}"
+            if limit < arena.pool.capacity:
+                why += ", and pins leave" if limit < arena.tenant_pages else ", and the tenant may hold"
+                why += f" {limit}"
             raise NoSpace(
                 f"{upto} tokens need {pages} KV pages, {why}",
                 f"keep the sequence within {limit * arena.page_size} tokens, or start the host with a larger pool",
@@ -247,9 +246,10 @@ class Kvfs:
     def shortage(self, file: File, need: int, spare: int) -> Shortage | None:
         """What is missing for `need` more pages of the file; None: nothing."""
         arena = file.arena
-        own = arena.pool.used.get(file.tenant, 0) + need - arena.tenant_pages
-        if need and own > 0:
-            return Shortage(own, file.tenant)
+        if need and arena.tenant_pages < arena.pool.capacity:
+            own = arena.pool.used.get(file.tenant, 0) + need - arena.tenant_pages
+            if own > 0:
+                return Shortage(own, file.tenant)
         missing = need + spare - arena.available
         return Shortage(missing, None) if need and missing > 0 else None
 

@@ -48,6 +48,8 @@ class Tiers:
         self.arena = arena
         self.waiting: list[Move] = []
         """Moves that nobody runs yet."""
+        self.usable = True
+        """False: the host tier lost something once and is not written any more."""
         self.stowed_pages = 0
         """Pages copied to the host so far."""
         self.recalled_pages = 0
@@ -74,7 +76,15 @@ class Tiers:
         """Whether `discard` would succeed."""
         if file.move is not None:
             return False
-        return file.derived is None or self._slots_in_reach() >= len(file.pages)
+        return file.derived is None or (self.usable and self._slots_in_reach() >= len(file.pages))
+
+    def cost(self, file: File) -> float:
+        """Seconds that it takes to take the file's K/V off the device and to get it back."""
+        costs = self.arena.costs
+        move = 2 * len(file.pages) * costs.page_seconds
+        if file.derived is not None or costs.token_seconds is None:
+            return move
+        return min(move, file.computed * costs.token_seconds)
 
     def _worth_moving(self, file: File) -> bool:
         costs = self.arena.costs
@@ -111,7 +121,7 @@ class Tiers:
         """Enough free slots for the file, dropping plain files' K/V from the host for it, the oldest first. False:
         there cannot be."""
         host, need = self.arena.host, len(file.pages)
-        while True:
+        while self.usable:
             own = host.used.get(file.tenant, 0) + need > self.arena.tenant_slots
             if not own and len(host.free) >= need:
                 return True
@@ -121,6 +131,7 @@ class Tiers:
                 return False
             self.dropped_tokens += victim.computed
             self.kvfs.drop(victim)
+        return False
 
     def _slots_in_reach(self) -> int:
         host = self.arena.host
