@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     source_offset: int
     target: int
     target_offset: int
-    count: int
+    length: int
     shift: int
 
 
