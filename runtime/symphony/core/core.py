@@ -125,9 +125,7 @@ class Core:
         return self._loop(name).engine
 
     # ---- sessions ------------------------------------------------------------------------------------------------
-    def open_session(
-        self, tenant: str, owner: str = "", *, priority: int = 0, deadline: float | None = None
-    ) -> int:
+    def open_session(self, tenant: str, owner: str = "", *, priority: int = 0, deadline: float | None = None) -> int:
         """A process begins; its files will belong to `owner` (none: the tenant). `priority`: a nice value, -20 to 19;
         `deadline`: when it wants to be through, on the core's clock."""
         session = next(self._ids)
