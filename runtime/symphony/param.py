@@ -85,6 +85,10 @@ SSE_KEEP_ALIVE_SECONDS = 15.0
 """Seconds of silence after which an event stream carries a comment, so that proxies keep it open."""
 HTTP_BACKLOG = 1024
 """Connections that may wait to be accepted."""
+PROBE_SECONDS = 5.0
+"""Seconds in which each model must run a token for the host to be ready (`/readyz`)..."""
+PROBE_EVERY_SECONDS = 3.0
+"""...and for which the answer holds."""
 HTTP_SHUTDOWN_SECONDS = 5.0
 """Seconds that open requests have to end after the server was told to stop."""
 
