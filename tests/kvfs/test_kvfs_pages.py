@@ -10,6 +10,7 @@ from symphony.errors import Busy, InternalError, Invalid, NoSpace
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Copy, Kvfs
+from symphony.kvfs.modes import Principal
 from symphony.kvfs.pages import PagePool
 from symphony.kvfs.tree import Tree
 
@@ -46,7 +47,7 @@ def test_forks_share_until_one_side_writes() -> None:
     kvfs = make(50)
     f = kvfs.create("t", "t", "m")
     append(kvfs, f, list(range(10)))
-    forks = [kvfs.fork(f, "t") for _ in range(1000)]
+    forks = [kvfs.fork(f, "t", "t") for _ in range(1000)]
     assert all(g.pages == f.pages for g in forks)
     assert len({page for g in forks for page in g.pages}) == 3
     partial = f.pages[2]
@@ -60,7 +61,7 @@ def test_the_last_holder_writes_in_place() -> None:
     kvfs = make()
     f = kvfs.create("t", "t", "m")
     append(kvfs, f, list(range(6)))
-    g = kvfs.fork(f, "t")
+    g = kvfs.fork(f, "t", "t")
     kvfs.close(f)
     assert append(kvfs, g, [99]) == []
 
@@ -148,7 +149,7 @@ def test_a_busy_file_refuses_mutation_and_ends_when_it_settles() -> None:
     for mutation in (
         lambda: kvfs.begin(f, [3]),
         lambda: kvfs.truncate(f, 0),
-        lambda: Tree(kvfs).save(f, "/x", "t", False),
+        lambda: Tree(kvfs).save(Principal("t", "t"), f, "/x", False),
     ):
         with pytest.raises(Busy):
             mutation()

@@ -47,19 +47,24 @@ def _file(kvfs: Kvfs, file: File) -> Iterable[str]:
     arena, size = file.arena, file.arena.page_size
     name = f"{arena.model}: file of {file.tenant} ({file.length} tokens)"
     key = arena.root(file.tenant)
+    foreign = list(arena.roots.values())
     for index in range(len(file.tokens) // size):
         key = link(key, file.tokens[index * size : (index + 1) * size])
         if index < len(file.hashes) and file.hashes[index] != key:
             yield f"{name}: hash {index} is not that of its tokens"
         computed = (index + 1) * size <= file.computed
-        if computed and arena.cache.key_of.get(file.pages[index], key) != key:
+        if index < file.foreign:
+            foreign = [link(other, file.tokens[index * size : (index + 1) * size]) for other in foreign]
+            if arena.cache.key_of.get(file.pages[index], key) not in (key, *foreign):
+                yield f"{name}: page {index} of another tenant is cached under a key that is not its contents'"
+        elif computed and arena.cache.key_of.get(file.pages[index], key) != key:
             yield f"{name}: page {index} is cached under another key"
     if len(file.hashes) > len(file.tokens) // size:
         yield f"{name}: more hashes than full pages"
     if not file.computed <= len(file.tokens) or arena.pages_for(file.computed) > len(file.pages):
         yield f"{name}: {file.computed} entries computed, {len(file.tokens)} tokens, {len(file.pages)} pages"
-    if file.published > file.computed // size:
-        yield f"{name}: {file.published} pages published, {file.computed} entries computed"
+    if max(file.published, file.foreign) > file.computed // size:
+        yield f"{name}: {file.published} pages published, {file.foreign} foreign, {file.computed} entries computed"
     if not file.busy:
         if file.length != len(file.tokens) or arena.pages_for(file.computed) != len(file.pages):
             yield f"{name}: idle with {len(file.tokens)} tokens and {len(file.pages)} pages for {file.computed} entries"

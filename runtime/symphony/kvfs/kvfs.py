@@ -16,13 +16,15 @@ a page that is shared or published is immutable (writers copy it first), and an 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
-from symphony.errors import Busy, Invalid, NoSpace
+from symphony.errors import Busy, Invalid, LimitExceeded, NoSpace
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
 from symphony.kvfs.prefix import link
 from symphony.kvfs.stat import Stat
+from symphony.param import MAX_FILES_PER_TENANT
 
 Copy = tuple[int, int]
 """(source page, destination page)."""
@@ -31,11 +33,15 @@ Copy = tuple[int, int]
 class Kvfs:
     """All methods return at once. `clock` gives seconds since the epoch."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, max_files: int = MAX_FILES_PER_TENANT) -> None:
         self.clock = clock
+        self.max_files = max_files
+        """Files of one tenant, named or open."""
         self.arenas: dict[str, Arena] = {}
         self.files: dict[File, None] = {}
         """Every file that has not ended."""
+        self.counts: Counter[str] = Counter()
+        """How many of them each tenant has."""
         self.idle: dict[File, None] = {}
         """Files with K/V and no operation in flight, least recently used first: what eviction may drop."""
 
@@ -46,29 +52,36 @@ class Kvfs:
 
     # ---- handles -------------------------------------------------------------------------------------------------
     def create(self, tenant: str, owner: str, model: str) -> File:
-        """A new, empty, unnamed file with one handle."""
+        """A new, empty, unnamed file with one handle. Raises LimitExceeded."""
+        self._check_count(tenant)
         now = self.clock()
-        file = File(self.arenas[model], tenant, owner, now, now, opens=1)
-        self.files[file] = None
+        file = File(self.arenas[model], tenant, owner, now, now, now, opens=1)
+        self._add(file)
         return file
 
-    def fork(self, file: File, owner: str) -> File:
-        """A copy-on-write clone with one handle. O(pages).
+    def fork(self, file: File, tenant: str, owner: str) -> File:
+        """A copy-on-write clone with one handle, which belongs to whom is named. O(pages). Raises LimitExceeded.
 
-        Of a busy file: what it was before the operation; the page that may be being written is not shared.
+        Of a busy file: what it was before the operation; the page that may be being written is not shared. Of another
+        tenant's file: its pages keep their keys, and what follows them is hashed under the salt of the new owner.
         """
+        self._check_count(tenant)
         length, arena = file.length, file.arena
         computed = min(file.computed, length)
         if file.busy:
             computed -= computed % arena.page_size
-        now = self.clock()
-        clone = File(arena, file.tenant, owner, now, now, file.tokens[:length], length, computed, opens=1)
+        now = file.used = self.clock()
+        clone = File(arena, tenant, owner, now, now, now, file.tokens[:length], length, computed, opens=1)
         clone.pages = file.pages[: arena.pages_for(computed)]
         full = computed // arena.page_size
-        clone.hashes = file.hashes[: length // arena.page_size]
-        clone.published = min(file.published, full)
+        if tenant == file.tenant:
+            clone.published = min(file.published, full)
+            clone.foreign = min(file.foreign, full)
+            clone.hashes = file.hashes[: length // arena.page_size]
+        else:
+            clone.published = clone.foreign = full
         arena.ref(clone.pages)
-        self.files[clone] = None
+        self._add(clone)
         if clone.pages:
             self.idle[clone] = None
         return clone
@@ -76,12 +89,27 @@ class Kvfs:
     def close(self, file: File) -> None:
         """One handle less. A file without handles and names ends (a busy one when its operation settles)."""
         file.opens -= 1
+        file.used = self.clock()
         self.end_if_unused(file)
 
     def stat(self, file: File) -> Stat:
         private = sum(map(file.arena.is_private, file.pages))
-        shared = len(file.pages) - private
-        return Stat(file.length, private, shared, file.owner, int(file.created), int(file.modified), file.names)
+        return Stat(
+            length=file.length,
+            plain=file.length,
+            unique_pages=private,
+            shared_pages=len(file.pages) - private,
+            tier="device" if file.pages or not file.length else "evicted",
+            pinned=bool(file.pins),
+            tenant=file.tenant,
+            owner=file.owner,
+            mode=file.mode,
+            created=int(file.created),
+            modified=int(file.modified),
+            used=int(file.used),
+            ttl=None if file.ttl is None else int(file.ttl),
+            names=len(file.names),
+        )
 
     # ---- contents ------------------------------------------------------------------------------------------------
     def truncate(self, file: File, length: int) -> None:
@@ -91,7 +119,7 @@ class Kvfs:
             raise Invalid(f"truncate to {length}: the file has {file.length} tokens", "give its length or less")
         if length < file.length:
             self._cut(file, length)
-            file.modified = self.clock()
+            file.modified = file.used = self.clock()
 
     def begin(self, file: File, tokens: Iterable[int]) -> None:
         """An operation starts: the file is busy; `tokens` follow its own, for the operation only. Raises Busy."""
@@ -105,7 +133,7 @@ class Kvfs:
         """The operation is over, and no device step touches the file any more: it has `length` tokens now."""
         file.busy = False
         if length != file.length:
-            file.modified = self.clock()
+            file.modified = file.used = self.clock()
         size = file.arena.page_size
         if length == file.computed == len(file.tokens) and len(file.pages) * size < length + size:
             file.length = length  # the common case: there is nothing to cut off
@@ -192,6 +220,7 @@ class Kvfs:
         file.pages = []
         file.computed = 0
         file.published = 0
+        file.foreign = 0
         self.idle.pop(file, None)
 
     # ---- the inside ----------------------------------------------------------------------------------------------
@@ -214,7 +243,9 @@ class Kvfs:
             arena.unref(file.pages[keep:])
             del file.pages[keep:]
         del file.hashes[length // arena.page_size :]
-        file.published = min(file.published, file.computed // arena.page_size)
+        full = file.computed // arena.page_size
+        file.published = min(file.published, full)
+        file.foreign = min(file.foreign, full)
         self.idle.pop(file, None)
         if file.pages:
             self.idle[file] = None
@@ -236,4 +267,15 @@ class Kvfs:
         """A handle or a name of the file went: end it if that was the last (a busy one when it settles)."""
         if not file.opens and not file.names and not file.busy:
             self.drop(file)
-            self.files.pop(file, None)
+            if self.files.pop(file, self) is None:
+                self.counts[file.tenant] -= 1
+
+    def _check_count(self, tenant: str) -> None:
+        if self.counts[tenant] >= self.max_files:
+            raise LimitExceeded(
+                f"the tenant has {self.max_files} KV files, the most there may be", "close or unlink some"
+            )
+
+    def _add(self, file: File) -> None:
+        self.files[file] = None
+        self.counts[file.tenant] += 1
