@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 
 from symphony.errors import InternalError, NoSpace
@@ -122,10 +121,7 @@ def _memory(attention: PagedAttention, slots: int, dtype: torch.dtype, device: t
     s = attention.shape
     shape = (slots, s.layers, 2, s.page_size, s.kv_heads, s.head_dim)
     try:
-        if device.type == "cuda":
-            return torch.empty(shape, dtype=dtype, pin_memory=True)
-        # numpy's zeros are untouched memory of the operating system's
-        return torch.from_numpy(np.zeros(slots * s.bytes_per_page(dtype), np.uint8)).view(dtype).view(shape)
+        return torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
     except (MemoryError, RuntimeError) as e:
         size = slots * s.bytes_per_page(dtype) >> 20
         raise NoSpace(f"the host tier's {slots} pages ({size} MiB) do not fit into memory", "ask for fewer") from e
