@@ -25,6 +25,7 @@ from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
 from symphony.errors import Invalid, LimitExceeded
 from symphony.param import MAX_ARGS_BYTES, MAX_PROCESSES
+from symphony.process.probe import Probe
 from symphony.process.process import LaunchOptions, Process
 from symphony.process.table import ProcessTable
 from symphony.program.programs import ProgramInfo, Programs
@@ -102,6 +103,8 @@ class Runtime:
         self._programs = Programs(self.sandbox, self._store.path, self._config.cache or cache_directory())
         self._processes = ProcessTable(self.sandbox, self.core, self._config.limits, self._config.max_processes)
         parts.push_async_callback(self._processes.close)
+        self._probe = Probe(self.core, self._processes.inbox)
+        parts.push_async_callback(self._probe.close)
 
     async def _stop_core(self, loop: asyncio.Future[None]) -> None:
         await self.core.close()
@@ -170,6 +173,10 @@ class Runtime:
         self._programs.remove(ref)
 
     # ---- looking inside
+    async def ready(self) -> None:
+        """Return if each model ran a token within the last few seconds, or does so now. Raises Unavailable: why not."""
+        await self._probe.check()
+
     def model_infos(self) -> list[ModelInfo]:
         return [engine.info for engine in self._engines]
 

@@ -85,6 +85,10 @@ SSE_KEEP_ALIVE_SECONDS = 15.0
 """Seconds of silence after which an event stream carries a comment, so that proxies keep it open."""
 HTTP_BACKLOG = 1024
 """Connections that may wait to be accepted."""
+PROBE_SECONDS = 5.0
+"""Seconds in which each model must run a token for the host to be ready (`/readyz`)..."""
+PROBE_EVERY_SECONDS = 3.0
+"""...and for which the answer holds."""
 HTTP_SHUTDOWN_SECONDS = 5.0
 """Seconds that open requests have to end after the server was told to stop."""
 
@@ -101,8 +105,8 @@ MAX_NAMES_PER_TENANT = 65_536
 """Names of one tenant's files and the directories that it made, those in /shared included."""
 MAX_FILES_PER_TENANT = 65_536
 """KV files of one tenant, named or open."""
-MAX_GLOB_NAMES = 16_384
-"""Names that one glob may look at, and so find."""
+MAX_GLOB_NAMES = 4096
+"""Names that one glob may look at, and so find; long ones, and those held against several components, count more."""
 MAX_LOCKS = 64
 """Advisory locks that one process may hold or wait for."""
 MAX_TTL_SECONDS = 10 * 365 * 86_400
@@ -151,6 +155,12 @@ KV_POOL_BYTES_CPU = 1 << 30
 """Bytes of KV pages on a CPU unless a number of pages is given; memory is only taken as pages are used."""
 KV_POOL_SHARE_GPU = 0.85
 """Share of a GPU's free memory, after the weights, that becomes KV pages unless a number is given."""
+KV_HOST_BYTES_CPU = 1 << 30
+"""Bytes of KV pages in the host tier of a model on a CPU unless a number of pages is given; taken as they are used."""
+KV_HOST_BYTES_GPU = 16 << 30
+"""The same for a model on a GPU, where all of it is pinned when the model is loaded..."""
+KV_HOST_SHARE_GPU = 0.25
+"""...but at most this share of the machine's memory."""
 
 # --- sandbox ----------------------------------------------------------------------------------------------------------
 MAX_INSTANCES = 4096

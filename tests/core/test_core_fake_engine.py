@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symphony import param
 from symphony.engine.fake import ByteTokenizer, FakeEngine, content_of
 from symphony.engine.messages import GREEDY, Batch, Readings, Row, RowResult
-from symphony.errors import Invalid
+from symphony.errors import Invalid, LimitExceeded
 
 ASK = Readings(sample=GREEDY)
 
@@ -99,6 +100,14 @@ def test_text_survives_the_tokenizer(text: str) -> None:
     assert tokenizer.decode(tokens) == text
     decoder = tokenizer.decoder()
     assert "".join(decoder.push([t]) for t in tokens) + decoder.finish() == text
+
+
+def test_texts_are_limited_as_by_a_real_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(param, "MAX_TEXT_CHARS", 4)
+    assert ByteTokenizer().encode("éabc", True) == list("éabc".encode())
+    for special in (True, False):
+        with pytest.raises(LimitExceeded, match="5 characters"):
+            ByteTokenizer().encode("abcde", special)
 
 
 def test_special_tokens() -> None:

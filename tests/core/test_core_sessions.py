@@ -25,7 +25,7 @@ async def test_saved_files_are_opened_as_private_forks_or_in_place() -> None:
         await h.pred(s, f, [99])  # the snapshot does not see it
         with pytest.raises(Exists):
             await h.core.save(s, f, "/notes/today", False)
-        other = h.core.open_session("ann")
+        other = h.core.open_session("ann", "ann@laptop")
         fork = await h.core.open(other, None, "/notes/today")
         place = await h.core.open(other, None, "/notes/today", write=True)
         await h.pred(other, fork, [1])

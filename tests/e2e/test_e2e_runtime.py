@@ -10,7 +10,7 @@ import pytest
 
 from symphony import LimitExceeded, ProgramError, Runtime
 from symphony.engine.fake import FakeEngine
-from symphony.errors import Cancelled, Invalid, NotFound, TimedOut
+from symphony.errors import Cancelled, Invalid, NotFound, TimedOut, Unavailable
 from symphony.process.process import LaunchOptions
 
 ECHO = """
@@ -165,6 +165,24 @@ def test_two_hosts_do_not_share_a_home(tmp_path: Path) -> None:
             async with Runtime([FakeEngine()], home=tmp_path):
                 pass
         assert asyncio.all_tasks() == tasks
+
+    hosted(scenario, tmp_path)
+
+
+def test_ready_means_that_a_forward_pass_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lost(*_: Any) -> None:
+        raise RuntimeError("device lost")
+
+    async def scenario(rt: Runtime) -> None:
+        await rt.ready()
+        assert rt.processes() == []
+        rt._probe._every = 0
+        monkeypatch.setattr(FakeEngine, "step", lost)
+        with pytest.raises(Unavailable, match="model fake cannot run: the step failed: device lost"):
+            await rt.ready()
+        monkeypatch.undo()
+        await rt.ready()
+        assert not rt.core._sessions
 
     hosted(scenario, tmp_path)
 

@@ -124,8 +124,13 @@ def test_the_digest_is_of_the_contents(copy):
 
 def test_names(tmp_path, monkeypatch):
     assert registry.find(str(tmp_path)) == tmp_path
-    with pytest.raises(NotFound, match="no model 'nope'"):
-        registry.find("nope")
+    for nothing in ("nope", "", " "):
+        with pytest.raises(NotFound, match=f"no model '{nothing}'"):
+            registry.find(nothing)
+    monkeypatch.chdir(tmp_path)
+    assert registry.find(".") == Path()
+    with pytest.raises(NotFound, match="no model ''"):
+        LocalEngine.load("", device="cpu")
     (tmp_path / "file").touch()
     with pytest.raises(NotFound, match="not a model directory"):
         registry.find(str(tmp_path / "file"))

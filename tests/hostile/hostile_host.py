@@ -110,7 +110,7 @@ class Host:
             return bool(held) or not core.idle()
 
         await until(lambda: not busy())
-        assert len(processes._inbox) == 0
+        assert len(processes.inbox) == 0
         assert not any(loop.dying for loop in core._loops.values())
 
 

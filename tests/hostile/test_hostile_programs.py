@@ -94,6 +94,17 @@ def test_a_source_that_breaks_parsers(source: str, host: Host) -> None:
         host.run(host.runtime.upload(source))
 
 
+@pytest.mark.parametrize("source", ["x = 1\n", "def main():\n    return 1\n", "\n# @main\n"])
+def test_a_source_without_a_main_function(source: str, host: Host, tmp_path: Path) -> None:
+    (tmp_path / "mainless.py").write_text(source)
+    for program in (source, source.encode(), tmp_path / "mainless.py"):
+        with pytest.raises(InvalidProgram, match="no entry point") as caught:
+            host.run(host.runtime.upload(program))
+        assert "@main" in caught.value.hint
+    assert host.runtime.programs() == []
+    assert "no entry point" in host.error(source).message
+
+
 def test_an_exception_comes_with_the_guests_traceback(host: Host) -> None:
     error = host.error(lip("inner = lambda: {}['missing key']\nreturn inner()"))
     assert isinstance(error, ProgramError)

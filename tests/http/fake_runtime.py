@@ -12,7 +12,17 @@ from types import TracebackType
 from typing import Any
 
 from symphony.engine.messages import ModelInfo
-from symphony.errors import Cancelled, Exists, Invalid, InvalidProgram, NotFound, ProgramError, SymphonyError, TimedOut
+from symphony.errors import (
+    Cancelled,
+    Exists,
+    Invalid,
+    InvalidProgram,
+    NotFound,
+    ProgramError,
+    SymphonyError,
+    TimedOut,
+    Unavailable,
+)
 from symphony.process.events import Event, EventLog
 from symphony.process.process import LaunchOptions, State
 from symphony.syscall.process import UsageRecord
@@ -98,6 +108,9 @@ class FakeRuntime:
         self.options = options
         self.models = [TINY]
         self.notes: list[str] = []
+        self.broken = ""
+        """Why no model works."""
+        self.asked_ready = 0
         self.launched: list[tuple[str | bytes | Path, dict[str, Any], LaunchOptions]] = []
         self._programs: dict[str, FakeInfo] = {}
         self._contents: dict[str, bytes] = {}
@@ -172,6 +185,11 @@ class FakeRuntime:
 
     def model_infos(self) -> list[ModelInfo]:
         return self.models
+
+    async def ready(self) -> None:
+        self.asked_ready += 1
+        if self.broken:
+            raise Unavailable(self.broken, "mend it")
 
     def describe(self) -> dict[str, str]:
         return {"home": "/nowhere", "model": "tiny", "device": "cpu", "attention": "torch", "pages": "64 x 16 tokens"}

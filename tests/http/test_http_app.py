@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from typing import cast
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from fake_runtime import FakeRuntime
 from server_fixture import Client, error_of, with_server
 
 from symphony.errors import Invalid, Unavailable
+from symphony.host import Runtime
+from symphony.http.app import create_app
 from symphony.http.guard import check_bind, is_loopback
 from symphony.http.server import bind, url_of
 
@@ -55,13 +59,28 @@ def test_models_and_health() -> None:
         assert [(m["id"], m["object"], m["context_limit"]) for m in models["data"]] == [("tiny", "model", 1024)]
         assert (await client.get("/healthz")).status == 200
         assert (await client.get("/readyz")).status == 200
-        runtime.models.clear()
+        runtime.broken = "the device hangs"
+        asked = runtime.asked_ready
         assert (await client.get("/healthz")).status == 200
+        assert runtime.asked_ready == asked, "alive does not mean that a model works"
         late = await client.get("/readyz")
         assert late.status == 503
-        assert (await error_of(late))["code"] == "unavailable"
+        assert await error_of(late) == {"code": "unavailable", "message": "the device hangs", "hint": "mend it"}
 
     with_server(test)
+
+
+def test_the_models_are_tried_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with FakeRuntime() as runtime:
+            runtime.broken = "the device hangs"
+            async with TestClient(TestServer(create_app(cast("Runtime", runtime)))) as client:
+                assert runtime.asked_ready == 1
+                assert (await client.get("/healthz")).status == 200
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(scenario())
+    assert [record.getMessage() for record in caplog.records] == ["not ready: the device hangs (mend it)"]
 
 
 def test_web_pages_from_elsewhere_are_refused() -> None:

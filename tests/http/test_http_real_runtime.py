@@ -23,6 +23,7 @@ GENERATE = HEADER + (
 SPIN = HEADER + b"():\n    emit('going')\n    while True: pass\n"
 RAISE = HEADER + b"():\n    emit('before')\n    raise ValueError('no such luck')\n"
 BAD = {
+    "no main": b"async def main():\n    return 1\n",
     "syntax": b"def (:\n",
     "core module": b"\0asm\1\0\0\0",
     "not text": b"\xff\xfe\n",

@@ -18,6 +18,8 @@ from symphony.errors import Exists, Invalid, NoSpace, NotFound
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Kvfs
+from symphony.kvfs.modes import Principal
+from symphony.kvfs.names import parse
 from symphony.kvfs.tree import Tree
 
 SIZE = 4
@@ -25,6 +27,10 @@ PAGES = 13
 TENANTS = ("ann", "bob")
 PATHS = ("/a", "/b", "/d/a", "/d/b", "/d/e/f")
 TOKENS = st.lists(st.integers(0, 1), min_size=1, max_size=11)  # two ids: prefixes meet often
+
+
+def me(tenant: str) -> Principal:
+    return Principal(tenant, "me")
 
 
 class Open:
@@ -66,13 +72,13 @@ class Machine(RuleBasedStateMachine):
     # ---- rules
     @rule(target=handles, tenant=st.sampled_from(TENANTS))
     def create(self, tenant: str) -> Open:
-        return self.add(self.kvfs.create(tenant, tenant, "m"), Shared(tenant, []))
+        return self.add(self.kvfs.create(tenant, "me", "m"), Shared(tenant, []))
 
     @rule(handle=handles, target=handles)
     def fork(self, handle: Open) -> Any:
         if handle not in self.opened:
             return multiple()
-        clone = self.kvfs.fork(handle.file, "me")
+        clone = self.kvfs.fork(handle.file, handle.content.tenant, "me")
         return self.add(clone, Shared(handle.content.tenant, list(handle.content.tokens)))
 
     @rule(handle=handles, tokens=TOKENS, outcome=st.sampled_from(["commit", "commit", "commit", "fail", "part"]))
@@ -135,9 +141,9 @@ class Machine(RuleBasedStateMachine):
         key = (handle.content.tenant, path)
         if key in self.named and not overwrite:
             with pytest.raises(Exists):
-                self.tree.save(handle.file, path, "me", overwrite)
+                self.tree.save(me(handle.content.tenant), handle.file, path, overwrite)
         else:
-            self.tree.save(handle.file, path, "me", overwrite)
+            self.tree.save(me(handle.content.tenant), handle.file, path, overwrite)
             self.named[key] = Shared(handle.content.tenant, list(handle.content.tokens))
 
     @rule(target=handles, tenant=st.sampled_from(TENANTS), path=st.sampled_from(PATHS), write=st.booleans())
@@ -145,31 +151,31 @@ class Machine(RuleBasedStateMachine):
         content = self.named.get((tenant, path))
         if content is None:
             with pytest.raises(NotFound):
-                self.tree.open(tenant, tenant, "m", path, write=write, create=False, exclusive=False)
+                self.tree.open(me(tenant), "m", path, write=write)
             return multiple()
-        file = self.tree.open(tenant, tenant, "m", path, write=write, create=False, exclusive=False)
+        file = self.tree.open(me(tenant), "m", path, write=write)
         return self.add(file, content if write else Shared(tenant, list(content.tokens)))
 
     @rule(tenant=st.sampled_from(TENANTS), old=st.sampled_from(PATHS), new=st.sampled_from(PATHS))
     def rename(self, tenant: str, old: str, new: str) -> None:
         if (tenant, old) not in self.named:
             with pytest.raises(NotFound):
-                self.tree.rename(tenant, old, new)
+                self.tree.rename(me(tenant), old, new)
         elif (tenant, new) in self.named:
             with pytest.raises(Exists):
-                self.tree.rename(tenant, old, new)
+                self.tree.rename(me(tenant), old, new)
         else:
-            self.tree.rename(tenant, old, new)
+            self.tree.rename(me(tenant), old, new)
             self.named[tenant, new] = self.named.pop((tenant, old))
 
     @rule(tenant=st.sampled_from(TENANTS), path=st.sampled_from(PATHS))
     def unlink(self, tenant: str, path: str) -> None:
         if (tenant, path) in self.named:
-            self.tree.unlink(tenant, path)
+            self.tree.unlink(me(tenant), path)
             del self.named[tenant, path]
         else:
             with pytest.raises(NotFound):
-                self.tree.unlink(tenant, path)
+                self.tree.unlink(me(tenant), path)
 
     # ---- what must always hold
     @invariant()
@@ -182,11 +188,11 @@ class Machine(RuleBasedStateMachine):
         for handle in self.opened:
             self.check(handle.file, handle.content)
         for (tenant, path), content in self.named.items():
-            self.check(self.tree.namespace(tenant).get(path), content)
+            self.check(self.tree.roots[tenant].find(parse(path)), content)
         assert len(self.kvfs.files) == len({id(h.file) for h in self.opened} | self.named_ids())
 
     def named_ids(self) -> set[int]:
-        return {id(self.tree.namespace(tenant).get(path)) for tenant, path in self.named}
+        return {id(self.tree.roots[tenant].find(parse(path))) for tenant, path in self.named}
 
     def check(self, file: File, content: Shared) -> None:
         assert file.tokens.tolist() == content.tokens
@@ -198,7 +204,7 @@ class Machine(RuleBasedStateMachine):
         for handle in self.opened:
             self.kvfs.close(handle.file)
         for tenant, path in self.named:
-            self.tree.unlink(tenant, path)
+            self.tree.unlink(me(tenant), path)
         check_integrity(self.kvfs)
         self.tree.check_integrity()
         assert not self.kvfs.files

@@ -11,6 +11,7 @@ from symphony.errors import Busy, InternalError, Invalid, NoSpace
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Kvfs, Shortage
+from symphony.kvfs.modes import Principal
 from symphony.kvfs.pages import PagePool
 from symphony.kvfs.tree import Tree
 
@@ -34,7 +35,7 @@ def test_forks_share_until_one_side_writes() -> None:
     kvfs = make(50)
     f = kvfs.create("t", "t", "m")
     append(kvfs, f, list(range(10)))
-    forks = [kvfs.fork(f, "t") for _ in range(1000)]
+    forks = [kvfs.fork(f, "t", "t") for _ in range(1000)]
     assert all(g.pages == f.pages for g in forks)
     assert len({page for g in forks for page in g.pages}) == 3
     partial = f.pages[2]
@@ -48,7 +49,7 @@ def test_the_last_holder_writes_in_place() -> None:
     kvfs = make()
     f = kvfs.create("t", "t", "m")
     append(kvfs, f, list(range(6)))
-    g = kvfs.fork(f, "t")
+    g = kvfs.fork(f, "t", "t")
     kvfs.close(f)
     assert append(kvfs, g, [99]) == []
 
@@ -104,7 +105,7 @@ def test_eviction_takes_the_cache_oldest_first_then_idle_files_oldest_first() ->
     assert (old.computed, new.computed) == (0, 6)
     assert old.tokens.tolist() == [1] * 6
     kvfs.begin(old, [])
-    assert kvfs.reserve(old, 6, spare=8) == Shortage(7, None)
+    assert kvfs.reserve(old, 6, spare=8) == Shortage(9, None)
     kvfs.settle(old, 6)
 
 
@@ -136,7 +137,7 @@ def test_a_busy_file_refuses_mutation_and_ends_when_it_settles() -> None:
     for mutation in (
         lambda: kvfs.begin(f, [3]),
         lambda: kvfs.truncate(f, 0),
-        lambda: Tree(kvfs).save(f, "/x", "t", False),
+        lambda: Tree(kvfs).save(Principal("t", "t"), f, "/x", False),
     ):
         with pytest.raises(Busy):
             mutation()

@@ -49,6 +49,12 @@ BAD = {
     "syntax error": (b"x = 1\ndef f(:\n", r"line 2\n    def f\(:"),
     "deep nesting": (b"x = " + b"(" * 100_000, "too many nested parentheses|cannot be parsed|not valid Python"),
     "deep operators": (b"x = " + b"-" * 200_000 + b"1", "cannot be parsed|not valid Python|RecursionError"),
+    "no main": (b"def main():\n    return 1\nmain()\n", "no entry point"),
+    "main imported only": (b"from lip import Context, main\n# @main\nasync def app(): ...\n", "no entry point"),
+    "main of another": (
+        b"from lip import emit as main\nfrom other import main as m\n@m\ndef f(): ...\n",
+        "no entry point",
+    ),
     "return outside": (b"return 1\n", "'return' outside function"),
 }
 
@@ -60,6 +66,25 @@ def test_bad_uploads_are_refused_with_the_reason(case: str, programs: Programs, 
         runner.run(programs.upload(content, "bad"))
     assert programs.list() == []
     assert runner.run(programs.upload(SOURCE.encode())).fresh, "the next one is served"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import lip\ndef f(x): ...\nlip.main(f)\n",
+        "from lip import main as entry\n@entry\ndef f(x): ...\n",
+        "from lip import *\nif True:\n    @main\n    def f(x): ...\n",
+        "import lip as l\n@l.main\ndef f(x): ...\n",
+    ],
+)
+def test_other_ways_to_mark_the_main_function(source: str, programs: Programs, runner: asyncio.Runner) -> None:
+    assert runner.run(programs.upload(source)).parameters == {}
+
+
+def test_a_source_without_a_main_function_is_told_how_to_mark_one(programs: Programs, runner: asyncio.Runner) -> None:
+    with pytest.raises(InvalidProgram) as caught:
+        runner.run(programs.upload("def app():\n    return 1\n"))
+    assert caught.value.hint == "put @main (from lip import main) above its main function"
 
 
 def test_upload_python(programs: Programs, runner: asyncio.Runner, sandbox: Sandbox) -> None:

@@ -69,7 +69,7 @@ class LipWorld:
 
 
 def look(source: str, filename: str) -> str:
-    """Does it compile, and which parameters has it? Raises `_entry.Failure`."""
+    """Does it compile, and which parameters has it (null: no entry point)? Raises `_entry.Failure`."""
     _report.remember(filename, source)
     return json.dumps(_entry.guard(lambda: _inspect.parameters_of(source, filename)))
 

@@ -1,6 +1,6 @@
 """The core: KV files, batch scheduling and engines as one thing, spoken to by ids and awaited calls (semantics 16).
 
-    Core       checks what callers say; owns sessions and ids            this file
+    Core       checks what callers say; owns sessions and ids            this file; files, names, locks: files.py
     StepLoop   one engine's steps, and the pages of its operations       loop.py
     Operation  one prediction or generation                              operation.py
     Kvfs, sched, Engine                                                  below
@@ -12,54 +12,29 @@ that an id belongs to the session it came with. The core knows nothing of proces
 from __future__ import annotations
 
 import asyncio
-import itertools
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from math import inf
 
 from symphony.core.checks import check_ids, check_options, check_readings, wanted_entries
-from symphony.core.loop import TIMER_RESOLUTION, Deliver, StepLoop
-from symphony.core.messages import Chunk, Entry, GenerateOptions, Readings, Stat, Usage
+from symphony.core.config import CoreConfig
+from symphony.core.files import Files
+from symphony.core.loop import Deliver, StepLoop
+from symphony.core.messages import Chunk, GenerateOptions, Readings, Usage
 from symphony.core.operation import Generation, Operation, Prediction, Transfer
-from symphony.core.room import RoomLimits
 from symphony.core.session import Handle, Session
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
-from symphony.errors import Busy, Invalid, LimitExceeded, NotFound
+from symphony.errors import InternalError, Invalid, LimitExceeded, SymphonyError
 from symphony.kvfs.arena import Arena, Costs
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
-from symphony.kvfs.kvfs import Kvfs
+from symphony.kvfs.modes import READ, WRITE, Principal, require
 from symphony.kvfs.transfer import Run, append_runs, extract_runs
-from symphony.kvfs.tree import Tree
-from symphony.param import ASSUMED_MOVE_BYTES, MAX_OPEN_FILES, MAX_OPERATIONS, TENANT_PAGE_SHARE, TENANT_SLOT_SHARE
-from symphony.sched.batch import BatchLimits, BatchScheduler
-from symphony.sched.dispatch import ClosedLoop, Dispatch
-
-Tokens = list[int]
-Entries = list[Entry]
+from symphony.param import ASSUMED_MOVE_BYTES
+from symphony.sched.batch import BatchScheduler
 
 
-@dataclass(slots=True, frozen=True)
-class CoreConfig:
-    """Limits and policies; the defaults are those of `param.py`."""
-
-    batch: BatchLimits = field(default_factory=BatchLimits)
-    tenant_weights: Mapping[str, float] = field(default_factory=dict[str, float])
-    dispatch: Callable[[], Dispatch] = ClosedLoop
-    max_open_files: int = MAX_OPEN_FILES
-    max_operations: int = MAX_OPERATIONS
-    clock: Callable[[], float] = time.monotonic
-    timer_resolution: float = TIMER_RESOLUTION
-    room: RoomLimits = field(default_factory=RoomLimits)
-    tenant_page_share: float = TENANT_PAGE_SHARE
-    tenant_slot_share: float = TENANT_SLOT_SHARE
-    debug: bool = False
-    """Freed pages are poisoned, and the books audited whenever nothing is in flight. Slow."""
-
-
-class Core:
+class Core(Files):
     """All methods belong to the event-loop thread. The coroutines finish without suspending, except where a file's
     cancelled operation is still on the device."""
 
@@ -67,10 +42,7 @@ class Core:
         """The first engine is the default model. Engines stay the caller's to close."""
         if not engines:
             raise ValueError("a core needs at least one engine")
-        self._config = config or CoreConfig()
-        self._kvfs = Kvfs()
-        self._tree = Tree(self._kvfs)
-        self._loops: dict[str, StepLoop] = {}
+        super().__init__(config or CoreConfig(), engines[0].info.name)
         for engine in engines:
             info = engine.info
             if info.name in self._loops:
@@ -87,18 +59,17 @@ class Core:
                 self._config.timer_resolution,
                 self._config.room,
             )
-        self._default = engines[0].info.name
-        self._sessions: dict[int, Session] = {}
-        self._ids = itertools.count(1)
         self._stopped: asyncio.Event | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """The step loops, until `close`."""
         self._stopped = asyncio.Event()
+        sweeper = asyncio.create_task(self._sweep())
         try:
             await asyncio.gather(*(loop.run() for loop in self._loops.values()))
         finally:
+            sweeper.cancel()
             self._stopped.set()
 
     async def close(self) -> None:
@@ -112,7 +83,8 @@ class Core:
 
     def connect(self, deliver: Deliver) -> None:
         """The worker's inbox, `deliver(op, payload)`. For a prediction its readings or an error, once; for a
-        generation None: `next` has something. Called from the loop; must not call back."""
+        generation None: `next` has something. For a lock None: it is held. Called from the loop; must not call back."""
+        self._deliver = deliver
         for loop in self._loops.values():
             loop.deliver = deliver
 
@@ -134,11 +106,20 @@ class Core:
         return self._loop(name).engine
 
     # ---- sessions ------------------------------------------------------------------------------------------------
-    def open_session(self, tenant: str, owner: str = "", *, priority: int = 0, deadline: float | None = None) -> int:
-        """A process begins; its files will belong to `owner` (none: the tenant). `priority`: a nice value, -20 to 19;
-        `deadline`: when it wants to be through, on the core's clock."""
+    def open_session(
+        self,
+        tenant: str,
+        owner: str = "",
+        *,
+        share: bool = False,
+        priority: int = 0,
+        deadline: float | None = None,
+    ) -> int:
+        """A process begins; its files will belong to `owner` (none: the tenant). `share`: it may change names below
+        `/shared`; `priority`: a nice value, -20 to 19; `deadline`: when it wants to be through, on the core's clock."""
         session = next(self._ids)
-        self._sessions[session] = Session(tenant, owner or tenant, priority, inf if deadline is None else deadline)
+        who = Principal(tenant, owner or tenant, share)
+        self._sessions[session] = Session(who, priority, inf if deadline is None else deadline)
         return session
 
     async def close_session(self, session: int) -> None:
@@ -151,6 +132,9 @@ class Core:
         for handle in gone.files.values():
             self._close(handle)
         gone.files.clear()
+        for lock in gone.locks.values():
+            self._release(lock)
+        gone.locks.clear()
 
     def usage(self, session: int) -> Usage:
         """What the session has used so far; `pages` now."""
@@ -160,101 +144,18 @@ class Core:
         usage.pages = len({(f.arena.model, bool(f.slots), page) for f in files for page in f.slots or f.pages})
         return Usage(usage.forwards, usage.prompt_tokens, usage.reused_tokens, usage.generated_tokens, usage.pages)
 
-    # ---- files ---------------------------------------------------------------------------------------------------
-    async def create(self, session: int, model: str | None) -> int:
-        """A new, empty, unnamed file. Raises NotFound (the model), LimitExceeded."""
-        owner, loop = self._session(session), self._loop(model)
-        self._check_open(owner)
-        return self._admit(owner, self._kvfs.create(owner.tenant, owner.owner, loop.arena.model))
-
-    async def open(
-        self,
-        session: int,
-        model: str | None,
-        path: str,
-        *,
-        write: bool = False,
-        create: bool = False,
-        exclusive: bool = False,
-    ) -> int:
-        """A named file; without `write` a private fork of it.
-
-        Raises NotFound, Exists, Invalid (path, flags, another model's file), LimitExceeded.
-        """
-        owner, loop = self._session(session), self._loop(model)
-        self._check_open(owner)
-        file = self._tree.open(
-            owner.tenant, owner.owner, loop.arena.model, path, write=write, create=create, exclusive=exclusive
-        )
-        return self._admit(owner, file)
-
-    async def fork(self, session: int, file: int) -> int:
-        """Raises Busy, LimitExceeded."""
-        found = await self._quiet(session, file)
-        owner = self._session(session)
-        if found.busy:
-            raise Busy("an operation is in flight on this file", "wait for it before you fork")
-        self._check_open(owner)
-        return self._admit(owner, self._kvfs.fork(found, owner.owner))
-
-    async def close_file(self, session: int, file: int) -> None:
-        """Close a handle; what was started through it is cancelled. Idempotent."""
-        handle = self._session(session).files.pop(file, None)
-        if handle is not None:
-            self._close(handle)
-
-    async def length(self, session: int, file: int) -> int:
-        """Tokens; during an operation: those before it."""
-        return (await self._quiet(session, file)).length
-
-    async def tokens(self, session: int, file: int, start: int, end: int) -> Tokens:
-        """Ids of `[start, end)`. Raises Invalid."""
-        found = await self._quiet(session, file)
-        if not 0 <= start <= end <= found.length:
-            raise Invalid(f"the range {start} to {end} is outside the file", f"the file has {found.length} tokens")
-        return found.tokens[start:end].tolist()
-
-    async def truncate(self, session: int, file: int, length: int) -> None:
-        """Keep the first `length` tokens. Raises Invalid, Busy."""
-        self._kvfs.truncate(await self._quiet(session, file), length)
-
-    async def save(self, session: int, file: int, path: str, overwrite: bool) -> None:
-        """Name a snapshot. Raises Exists, Invalid, Busy, LimitExceeded."""
-        found = await self._quiet(session, file)
-        self._tree.save(found, path, self._session(session).owner, overwrite)
-
-    async def stat(self, session: int, file: int) -> Stat:
-        return self._kvfs.stat(await self._quiet(session, file))
-
-    async def stat_path(self, session: int, path: str) -> Stat:
-        """Raises NotFound, Invalid."""
-        return self._tree.stat_path(self._session(session).tenant, path)
-
-    async def list(self, session: int, path: str) -> Entries:
-        """What lies directly below a directory, sorted. Raises NotFound, Invalid."""
-        return self._tree.list(self._session(session).tenant, path)
-
-    async def rename(self, session: int, old: str, new: str) -> None:
-        """Raises NotFound, Exists, Invalid."""
-        self._tree.rename(self._session(session).tenant, old, new)
-
-    async def unlink(self, session: int, path: str) -> None:
-        """Raises NotFound, Invalid."""
-        self._tree.unlink(self._session(session).tenant, path)
-
     # ---- keys and values -----------------------------------------------------------------------------------------
     async def extract(self, session: int, file: int, ranges: Sequence[tuple[int, int]], rebase: bool) -> int:
         """A new file of these ranges, with the K/V that they have; suspends until it is there (semantics 6).
 
         Raises Invalid, Busy, LimitExceeded, NoSpace, Cancelled.
         """
-        source = await self._quiet(session, file)
-        owner = self._session(session)
+        source, owner = await self._may(session, file, READ)
         self._kvfs.check_idle(source)
         self._check_open(owner)
         runs = extract_runs(source, ranges, rebase)
         handle = self._handle(owner, file)
-        number = self._admit(owner, self._kvfs.create(owner.tenant, owner.owner, source.arena.model))
+        number = self._admit(owner, self._kvfs.create(owner.who.tenant, owner.who.owner, source.arena.model))
         try:
             await self._transfer(owner, handle, source, owner.files[number].file, runs)
         except BaseException:
@@ -266,9 +167,8 @@ class Core:
     async def append_from(self, session: int, file: int, other: int, start: int, end: int) -> None:
         """Append entries `[start, end)` of another file of the same model, with the K/V that they have; suspends until
         they are there (semantics 6). Raises as `extract`."""
-        target = await self._quiet(session, file)
-        source = await self._quiet(session, other)
-        owner = self._session(session)
+        target, _ = await self._may(session, file, READ | WRITE)
+        source, owner = await self._may(session, other, READ)
         handle = self._handle(owner, file)
         if source.arena is not target.arena:
             raise Invalid(
@@ -318,19 +218,6 @@ class Core:
                 if handle.file.slots:
                     handle.loop.room.prefetch(handle.file)
 
-    async def _transfer(self, owner: Session, handle: Handle, source: File, target: File, runs: Sequence[Run]) -> None:
-        if not runs:
-            return
-        self._check_operations(owner)
-        self._kvfs.begin(source, ())
-        if target is not source:
-            self._kvfs.begin(target, ())
-        transfer = Transfer(-next(self._ids), owner, handle, self._config.clock(), source, target, runs)
-        self._start(transfer)
-        error = await transfer.done
-        if error is not None:
-            raise error
-
     # ---- operations ----------------------------------------------------------------------------------------------
     async def pred(
         self,
@@ -344,16 +231,36 @@ class Core:
         """Append `tokens` and run the model over them; `outputs`, ascending, index into them. Without tokens ask again
         about the last entry, `outputs` being `(0,)`. `op`: a new id; the answer comes through `connect`.
 
-        Raises Invalid, Busy, LimitExceeded.
+        Raises Invalid, PermissionDenied, Busy, LimitExceeded.
         """
+        await self._quiet(session, file)
+        self._predict(session, file, op, tokens, outputs, readings)
+
+    def predict(
+        self,
+        session: int,
+        file: int,
+        op: int,
+        tokens: Sequence[int],
+        outputs: Sequence[int],
+        readings: Readings,
+    ) -> None:
+        """As `pred`, for who waits for the answer anyway: never suspends; what is wrong is raised, or delivered."""
+        handle = self._handle(self._session(session), file)
+        if handle.file in handle.loop.dying:
+            started = asyncio.ensure_future(self.pred(session, file, op, tokens, outputs, readings))
+            started.add_done_callback(lambda _: _tell(started, handle.loop, op))
+        else:
+            self._predict(session, file, op, tokens, outputs, readings)
+
+    def _predict(
+        self, session: int, file: int, op: int, tokens: Sequence[int], outputs: Sequence[int], readings: Readings
+    ) -> None:
         owner = self._session(session)
-        handle = self._handle(owner, file)
-        kv, loop = handle.file, handle.loop
-        if loop.dying:
-            await self._quiet(session, file)
-            self._handle(owner, file)  # it may have been closed meanwhile
-        self._check_start(owner, op, kv, tokens, loop.info)
-        check_readings(readings, len(outputs), loop.info)
+        handle = self._handle(owner, file)  # after the wait: it may have been closed meanwhile
+        kv, info = handle.file, handle.loop.info
+        self._check_start(owner, op, kv, tokens, info)
+        check_readings(readings, len(outputs), info)
         wanted = wanted_entries(outputs, len(tokens), kv.length)
         self._kvfs.begin(kv, tokens)
         self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings))
@@ -396,25 +303,6 @@ class Core:
             self._cancel(operation)
 
     # ---- the inside ----------------------------------------------------------------------------------------------
-    def _session(self, session: int) -> Session:
-        found = self._sessions.get(session)
-        if found is None:
-            raise Invalid(f"there is no session {session}", "it was closed")
-        return found
-
-    def _handle(self, session: Session, file: int) -> Handle:
-        found = session.files.get(file)
-        if found is None:
-            raise Invalid(f"this process has no open file {file}", "it was closed")
-        return found
-
-    async def _quiet(self, session: int, file: int) -> File:
-        """The file, once no cancelled operation is on it: as a rule at once."""
-        handle = self._handle(self._session(session), file)
-        if handle.loop.dying:
-            await handle.loop.quiet(handle.file)
-        return handle.file
-
     def _mount(self, info: ModelInfo) -> Arena:
         """Before anything is measured, moving a page is taken to go at a modest speed."""
         costs = Costs(info.bytes_per_page / ASSUMED_MOVE_BYTES)
@@ -425,40 +313,18 @@ class Core:
             arena.freed = []
         return arena
 
-    def _loop(self, model: str | None) -> StepLoop:
-        found = self._loops.get(self._default if model is None else model)
-        if found is None:
-            raise NotFound(f"no model is named {model}", f"loaded: {', '.join(self._loops)}")
-        return found
-
-    def _check_open(self, session: Session) -> None:
-        if len(session.files) >= self._config.max_open_files:
-            raise LimitExceeded(f"the process has {len(session.files)} open KV files, the limit", "close some")
-
-    def _admit(self, session: Session, file: File) -> int:
-        number = next(self._ids)
-        session.files[number] = Handle(file, self._loops[file.arena.model])
-        return number
-
-    def _close(self, handle: Handle) -> None:
-        if handle.operation is not None:
-            self._cancel(handle.operation)
-        handle.loop.dispatch.gone(handle)
-        self._unpin(handle)
-        self._kvfs.close(handle.file)
-        handle.loop.freed()
-
-    def _unpin(self, handle: Handle) -> None:
-        if handle.pinned:
-            handle.pinned = False
-            self._kvfs.unpin(handle.file)
-            handle.loop.freed()
-
-    def _cancel(self, operation: Operation) -> None:
-        operation.session.operations.pop(operation.id, None)
-        failed = isinstance(operation, Generation) and operation.error is not None
-        if not failed and not operation.cancelled:
-            operation.handle.loop.cancel(operation)
+    async def _transfer(self, owner: Session, handle: Handle, source: File, target: File, runs: Sequence[Run]) -> None:
+        if not runs:
+            return
+        self._check_operations(owner)
+        self._kvfs.begin(source, ())
+        if target is not source:
+            self._kvfs.begin(target, ())
+        transfer = Transfer(-next(self._ids), owner, handle, self._config.clock(), source, target, runs)
+        self._start(transfer)
+        error = await transfer.done
+        if error is not None:
+            raise error
 
     def _start(self, operation: Operation) -> None:
         operation.session.operations[operation.id] = operation
@@ -466,6 +332,7 @@ class Core:
         operation.handle.loop.submit(operation)
 
     def _check_start(self, session: Session, op: int, file: File, tokens: Sequence[int], info: ModelInfo) -> None:
+        require(file, session.who, READ | WRITE)
         total = file.length + len(tokens)
         if total and file.positions is not None:
             total += file.position(file.length) - file.length
@@ -481,6 +348,13 @@ class Core:
         self._check_operations(session)
         if op in session.operations:
             raise Invalid(f"operation {op} is in flight already", "choose a new id")
+
+
+def _tell(started: asyncio.Future[None], loop: StepLoop, op: int) -> None:
+    """A prediction that had to wait for its file could, or could not, be started."""
+    error = None if started.cancelled() else started.exception()
+    if error is not None:
+        loop.deliver(op, error if isinstance(error, SymphonyError) else InternalError(f"the host failed: {error!r}"))
 
     def _check_operations(self, session: Session) -> None:
         if len(session.operations) >= self._config.max_operations:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from symphony.core.messages import Usage
 from symphony.kvfs.file import File
+from symphony.kvfs.locks import Lock
+from symphony.kvfs.modes import Principal
 from symphony.sched.dispatch import Stream
 
 if TYPE_CHECKING:
@@ -29,17 +31,19 @@ class Handle(Stream):
 
 
 class Session:
-    __slots__ = ("deadline", "files", "last_step", "nice", "operations", "owner", "tenant", "usage")
+    __slots__ = ("deadline", "files", "last_step", "locks", "nice", "operations", "tenant", "usage", "who")
 
-    def __init__(self, tenant: str, owner: str, nice: int = 0, deadline: float = inf) -> None:
-        self.tenant = tenant
-        self.owner = owner
+    def __init__(self, who: Principal, nice: int = 0, deadline: float = inf) -> None:
+        self.who = who
+        self.tenant = who.tenant
         self.nice = nice
         """Priority of its rows among its tenant's, -20 (first) to 19."""
         self.deadline = deadline
         """When it wants to be through, on the core's clock."""
         self.files: dict[int, Handle] = {}
         self.operations: dict[int, Operation] = {}
+        self.locks: dict[int, Lock] = {}
+        """Held and waited for."""
         self.usage = Usage()
         self.last_step = -1
         """The number of the last step in which it had a row."""

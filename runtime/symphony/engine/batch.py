@@ -12,8 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from symphony.engine.messages import Row
+from symphony.engine.messages import EntryCopy, Row
 from symphony.engine.sampler import Request
+from symphony.errors import InternalError
 from symphony_kernels.interface import IntArray, Ragged
 
 
@@ -66,9 +67,11 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
     table = _table([checked[i] for i in order], -(-entries // size))
     real = int(queries.sum())
     row_of = np.repeat(np.arange(len(order)), queries)
-    positions = np.arange(real) - np.repeat(np.cumsum(queries) - queries - starts, queries)
+    indexes = np.arange(real) - np.repeat(np.cumsum(queries) - queries - starts, queries)
+    shifts = [row.position - row.start if row.position >= 0 else 0 for row in (checked[i] for i in order)]
     writes = np.repeat([checked[i].write and i not in errors for i in order], queries)
-    slots = np.where(writes, table[row_of, positions // size] * size + positions % size, positions % size)
+    slots = np.where(writes, table[row_of, indexes // size] * size + indexes % size, indexes % size)
+    positions = indexes + np.repeat(np.array(shifts, np.int64), queries)
     ids = np.concatenate([np.asarray(checked[i].tokens, np.int64) for i in order])
     padding = np.zeros(-real % limits.bucket if real > 64 else 0, np.int64)
     ragged = Ragged(queries, entries, table, np.concatenate([positions, padding]), np.concatenate([slots, padding]))
@@ -84,13 +87,30 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
     return packed
 
 
+def spread(copies: Sequence[EntryCopy], limits: Limits) -> tuple[IntArray, IntArray, IntArray]:
+    """Source slot, target slot and shift of every entry to copy. Raises InternalError for what cannot be copied."""
+    source, source_offset, target, target_offset, count, shift = np.array(copies, np.int64).T
+    size = limits.page_size
+    pages, offsets = np.stack([source, target]), np.stack([source_offset, target_offset])
+    if pages.min() < 1 or pages.max() >= limits.pages or np.abs(shift).max() >= limits.context_limit:
+        raise InternalError(f"an entry copy names a page or a shift that is not there: {copies}")
+    if count.min() < 1 or offsets.min() < 0 or (offsets + count).max() > size:
+        raise InternalError(f"an entry copy leaves its page of {size} entries: {copies}")
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    sources, targets = (np.repeat(first, count) + within for first in pages * size + offsets)
+    if len(np.unique(targets)) < len(targets):
+        raise InternalError(f"two entry copies have the same target: {copies}")
+    return sources, targets, np.repeat(shift, count)
+
+
 def check(row: Row, limits: Limits) -> str | None:
     """What is wrong with a row."""
     count, end = len(row.tokens), row.start + len(row.tokens)
-    if count == 0 or row.start < 0:
-        return "a row needs tokens and a start of at least 0"
-    if end > limits.context_limit:
-        return f"position {end - 1} is beyond the context limit of {limits.context_limit}"
+    if count == 0 or row.start < 0 or row.position < -1:
+        return "a row needs tokens, a start of at least 0, and a position of at least 0 if any"
+    last = end - 1 if row.position == -1 else row.position + count - 1
+    if last >= limits.context_limit:
+        return f"position {last} is beyond the context limit of {limits.context_limit}"
     if problem := _check_ids(row.tokens, limits.vocab_size, "token"):
         return problem
     need = -(-end // limits.page_size)

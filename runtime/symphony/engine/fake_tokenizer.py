@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symphony.engine.tokenizer import Tokenizer
+from symphony.engine.tokenizer import Tokenizer, check_length
 from symphony.errors import Invalid
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -26,6 +26,7 @@ class ByteTokenizer(Tokenizer):
         self._added = {}
 
     def encode(self, text: str, special: bool) -> list[int]:
+        check_length(text)
         if not special:
             return list(text.encode())
         tokens: list[int] = []

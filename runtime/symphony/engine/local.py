@@ -9,28 +9,30 @@ It knows nothing of files, processes or scheduling.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from symphony import param
 from symphony.engine import registry
-from symphony.engine.batch import Limits, Packed, pack
+from symphony.engine.batch import Limits, Packed, pack, spread
 from symphony.engine.chat import ChatTemplate
 from symphony.engine.config import ModelConfig
+from symphony.engine.host_tier import HostTier
 from symphony.engine.messages import Batch, ModelInfo, Reading, RowResult
 from symphony.engine.model import Transformer
+from symphony.engine.placement import device_name, find_device, find_dtype, host_pages, pool_pages
 from symphony.engine.sampler import Sampler
 from symphony.engine.tokenizer import Tokenizer
 from symphony.engine.weights import Checkpoint, digest
-from symphony.errors import InternalError, Invalid, NoSpace, Unavailable
+from symphony.errors import InternalError, NoSpace, Unavailable
 from symphony_kernels import BackendUnavailable, PagedAttention, PoolShape, open_attention
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+POISON = 1e4
+"""What freed pages are filled with when debugging: finite in every dtype, hidden by every mask, and absurd as K/V."""
 _NOT_FINITE = "the model computed a value that is not finite"
 
 
@@ -44,6 +46,7 @@ class LocalEngine:
         chat: ChatTemplate | None,
         model: Transformer,
         attention: PagedAttention,
+        tier: HostTier,
         worker: ThreadPoolExecutor,
         description: dict[str, str],
     ) -> None:
@@ -52,6 +55,7 @@ class LocalEngine:
         self.chat = chat
         self._model = model
         self._attention = attention
+        self._tier = tier
         self._worker = worker
         self._description = description
         self._device = torch.device(info.device)
@@ -69,6 +73,7 @@ class LocalEngine:
         device: str | None = None,
         dtype: str | None = None,
         pages: int | None = None,
+        host_pages: int | None = None,
         page_size: int | None = None,
         attention: str | None = None,
         threads: int | None = None,
@@ -77,18 +82,19 @@ class LocalEngine:
 
         `model`: "tiny", a directory, or ORG/NAME in the local Hugging Face cache. `device`: "cpu", "cuda" or "cuda:N";
         None takes a GPU if there is one. `dtype`: "float32", "bfloat16", "float16"; None is fp32 on a CPU, else the
-        checkpoint's own. `pages`: of the pool, scratch page included; None sizes it from memory. `threads`: of a CPU
-        step; None takes all cores but one, which guests and the loop need.
+        checkpoint's own. `pages`: of the pool, scratch page included; None sizes it from memory. `host_pages`: slots of
+        the host tier; None takes what `param` says, 0 has none. `threads`: of a CPU step; None takes all cores but one,
+        which guests and the loop need.
         Raises NotFound, Invalid, Unavailable, NoSpace.
         """
         directory = registry.find(model)
         config = ModelConfig.load(directory)
-        where = _device(device)
-        kind = _dtype(dtype, config, where)
+        where = find_device(device)
+        kind = find_dtype(dtype, config, where)
         worker = ThreadPoolExecutor(1, "engine", _prepare_thread, (threads or max((os.cpu_count() or 1) - 1, 1), where))
         try:
-            future = worker.submit(_load, directory, config, where, kind, pages, page_size, attention)
-            transformer, backend, identity = future.result()
+            future = worker.submit(_load, directory, config, where, kind, pages, host_pages, page_size, attention)
+            transformer, backend, tier, identity = future.result()
             tokenizer = Tokenizer.load(directory / "tokenizer.json", config.vocab_size)
             chat = ChatTemplate.load(directory)
         except BaseException:
@@ -106,15 +112,17 @@ class LocalEngine:
             digest=identity,
             bytes_per_page=shape.bytes_per_page(kind),
             device=str(where),
+            host_pages=tier.slots,
         )
         description = {
             "model": str(directory),
-            "device": _device_name(where),
+            "device": device_name(where),
             "dtype": str(kind).removeprefix("torch."),
             "attention": backend.name,
-            "pages": f"{shape.pages} x {shape.page_size} tokens, {shape.pages * info.bytes_per_page / 2**20:.0f} MiB",
+            "pages": _size(shape.pages, info),
+            "host tier": _size(tier.slots, info),
         }
-        return cls(info, tokenizer, chat, transformer, backend, worker, description)
+        return cls(info, tokenizer, chat, transformer, backend, tier, worker, description)
 
     async def step(self, batch: Batch) -> list[RowResult]:
         """See `engine.Engine.step`."""
@@ -126,6 +134,10 @@ class LocalEngine:
         finally:
             self._running = False
 
+    async def move(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
+        """See `engine.Engine.move`."""
+        await self._tier.move(out, back)
+
     def describe(self) -> dict[str, str]:
         """See `engine.Engine.describe`."""
         return dict(self._description)
@@ -133,27 +145,39 @@ class LocalEngine:
     def close(self) -> None:
         """See `engine.Engine.close`. Idempotent."""
         self._worker.shutdown()
+        self._tier.close()
 
     # ---- in the worker thread --------------------------------------------------------------------------------------
 
     def run(self, batch: Batch) -> list[RowResult]:
         """One step, in the calling thread; blocks until the results are on the host. Not thread-safe."""
         with torch.inference_mode():
-            self._copy_pages(batch.copies)
-            if not batch.rows:
-                return []
-            packed = pack(batch.rows, self._limits)
-            logits, health = self._forward(packed)
-            readings = self._sampler.read(logits, packed.requests) if logits is not None else []
-            return self._results(batch, packed, readings, np.isfinite(health.cpu().numpy()))
+            try:
+                self._copy(batch)
+                return self._run(batch) if batch.rows else []
+            finally:
+                self._tier.ran()
 
-    def _copy_pages(self, copies: list[tuple[int, int]]) -> None:
-        if not copies:
-            return
-        sources, destinations = zip(*copies, strict=True)
-        if min(sources + destinations) < 1 or max(sources + destinations) >= self._limits.pages:
-            raise InternalError(f"a page copy names a page outside 1..{self._limits.pages - 1}")
-        self._attention.copy_pages(sources, destinations)
+    def _copy(self, batch: Batch) -> None:
+        if batch.poison:
+            self._check_pages(batch.poison, "poison")
+            self._attention.fill_pages(batch.poison, POISON)
+        if batch.copies:
+            sources, destinations = zip(*batch.copies, strict=True)
+            self._check_pages(sources + destinations, "a page copy")
+            self._attention.copy_pages(sources, destinations)
+        if batch.entries:
+            self._attention.copy_entries(*spread(batch.entries, self._limits))
+
+    def _check_pages(self, pages: Sequence[int], what: str) -> None:
+        if min(pages) < 1 or max(pages) >= self._limits.pages:
+            raise InternalError(f"{what} names a page outside 1..{self._limits.pages - 1}")
+
+    def _run(self, batch: Batch) -> list[RowResult]:
+        packed = pack(batch.rows, self._limits)
+        logits, health = self._forward(packed)
+        readings = self._sampler.read(logits, packed.requests) if logits is not None else []
+        return self._results(batch, packed, readings, np.isfinite(health.cpu().numpy()))
 
     def _forward(self, packed: Packed) -> tuple[torch.Tensor | None, torch.Tensor]:
         plan = self._attention.plan(packed.rows)
@@ -196,9 +220,10 @@ def _load(
     device: torch.device,
     dtype: torch.dtype,
     pages: int | None,
+    slots: int | None,
     page_size: int | None,
     attention: str | None,
-) -> tuple[Transformer, PagedAttention, str]:
+) -> tuple[Transformer, PagedAttention, HostTier, str]:
     with torch.inference_mode(), ThreadPoolExecutor(1) as beside:
         weights = Checkpoint(directory, device)
         # RoPE's constants are part of what a K/V entry is
@@ -206,7 +231,7 @@ def _load(
         model = Transformer(config, weights, dtype)
         size = page_size or (16 if device.type == "cpu" else 64)
         one = PoolShape(config.layers, 1, size, config.heads, config.kv_heads, config.head_dim)
-        count = pages or _pool_pages(one.bytes_per_page(dtype), size, config.context_limit, device)
+        count = pages or pool_pages(one.bytes_per_page(dtype), size, config.context_limit, device)
         shape = PoolShape(config.layers, count, size, config.heads, config.kv_heads, config.head_dim)
         try:
             backend = open_attention(attention, shape, model.rope(), model.scale, dtype, device)
@@ -214,18 +239,8 @@ def _load(
             raise Unavailable(str(e), "leave --attention out to take the best one that runs here") from e
         except (MemoryError, torch.OutOfMemoryError) as e:
             raise NoSpace(f"{count} KV pages of {size} tokens do not fit into memory", "ask for fewer pages") from e
-        return model, backend, identity.result()
-
-
-def _pool_pages(page_bytes: int, page_size: int, context_limit: int, device: torch.device) -> int:
-    """Pages of a pool whose size was not given: at least one full context on a CPU, what is free on a GPU."""
-    if device.type == "cpu":
-        return 1 + max(param.KV_POOL_BYTES_CPU // page_bytes, math.ceil(context_limit / page_size))
-    free, _ = torch.cuda.mem_get_info(device)
-    count = int(free * param.KV_POOL_SHARE_GPU) // page_bytes
-    if count < 2:
-        raise NoSpace(f"{free >> 20} MiB of free GPU memory hold no KV pages", "use a smaller model or another GPU")
-    return count
+        held = host_pages(one.bytes_per_page(dtype), device) if slots is None else slots
+        return model, backend, HostTier(backend, held, dtype, device), identity.result()
 
 
 def _prepare_thread(threads: int, device: torch.device) -> None:
@@ -235,34 +250,5 @@ def _prepare_thread(threads: int, device: torch.device) -> None:
         torch.set_num_threads(threads)  # of OpenMP, and so of the calling thread
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as e:
-        raise Invalid(f"there is no device {name!r}", "use cpu, cuda or cuda:N") from e
-    if device.type == "cpu":
-        return torch.device("cpu")
-    if device.type != "cuda":
-        raise Invalid(f"the device {name!r} is not supported", "use cpu, cuda or cuda:N")
-    if not torch.cuda.is_available():
-        raise Unavailable("there is no CUDA device that torch can use", "use --device cpu")
-    index = int(name.partition(":")[2] or torch.cuda.current_device())
-    if index >= torch.cuda.device_count():
-        raise Unavailable(f"there is no {name}", f"there are {torch.cuda.device_count()} CUDA devices")
-    return torch.device("cuda", index)
-
-
-def _dtype(name: str | None, config: ModelConfig, device: torch.device) -> torch.dtype:
-    if name is None:
-        name = "float32" if device.type == "cpu" else config.dtype
-    if name not in _DTYPES:
-        raise Invalid(f"there is no dtype {name!r}", f"use {', '.join(_DTYPES)}")
-    return _DTYPES[name]
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({os.cpu_count()} cores)"
+def _size(pages: int, info: ModelInfo) -> str:
+    return f"{pages} x {info.page_size} tokens, {pages * info.bytes_per_page / 2**20:.0f} MiB"

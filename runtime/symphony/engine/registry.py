@@ -23,7 +23,7 @@ def find(model: str) -> Path:
     if model in PACKAGED:
         return Path(str(resources.files("symphony"))) / "models" / model
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model.strip() and path.is_dir():  # an empty path is the current directory
         return path
     if path.is_file():
         raise NotFound(f"{model} is a file, not a model directory", "give the directory that holds config.json")

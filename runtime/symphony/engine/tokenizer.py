@@ -65,11 +65,7 @@ class Tokenizer:
         `special`: special tokens written out in the text become their ids; else they are ordinary text.
         Raises LimitExceeded for a text beyond `param.MAX_TEXT_CHARS`.
         """
-        if len(text) > param.MAX_TEXT_CHARS:
-            raise LimitExceeded(
-                f"a text of {len(text)} characters is longer than the limit of {param.MAX_TEXT_CHARS}",
-                "tokenize it in parts",
-            )
+        check_length(text)
         try:
             with self._lock:  # the switch is the tokenizer's state
                 self._backend.encode_special_tokens = not special
@@ -101,6 +97,15 @@ class Tokenizer:
             return self._added[token]
         text = self._backend.id_to_token(token)
         return b"" if text is None else self._to_bytes(text)
+
+
+def check_length(text: str) -> None:
+    """Raises LimitExceeded for a text beyond `param.MAX_TEXT_CHARS`."""
+    if len(text) > param.MAX_TEXT_CHARS:
+        raise LimitExceeded(
+            f"a text of {len(text)} characters is longer than the limit of {param.MAX_TEXT_CHARS}",
+            "tokenize it in parts",
+        )
 
 
 class Decoder:

@@ -6,11 +6,13 @@ It does not know where it listens (server.py) nor what runs behind the facade (h
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from symphony import param
+from symphony.errors import Unavailable
 from symphony.http import models, processes, programs, runs
 from symphony.http.context import KEEP_ALIVE, RUNTIME
 from symphony.http.errors import errors
@@ -18,6 +20,8 @@ from symphony.http.guard import guard
 
 if TYPE_CHECKING:
     from symphony.host import Runtime
+
+log = logging.getLogger(__name__)
 
 
 def create_app(runtime: Runtime, *, keep_alive: float = param.SSE_KEEP_ALIVE_SECONDS) -> web.Application:
@@ -45,8 +49,17 @@ def create_app(runtime: Runtime, *, keep_alive: float = param.SSE_KEEP_ALIVE_SEC
             web.get("/readyz", models.readyz),
         ]
     )
+    app.on_startup.append(_try_models)
     app.on_shutdown.append(_end_processes)
     return app
+
+
+async def _try_models(app: web.Application) -> None:
+    """Say at once, not at the first request, if a model does not work; the first pass may also take longest."""
+    try:
+        await app[RUNTIME].ready()
+    except Unavailable as error:
+        log.warning("not ready: %s (%s)", error.message, error.hint)
 
 
 async def _end_processes(app: web.Application) -> None:

@@ -1,10 +1,9 @@
-"""The loaded models, in the list shape that OpenAI's clients read, and whether the server can work."""
+"""The loaded models, in the list shape that OpenAI's clients read, and whether they work."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from symphony.errors import Unavailable
 from symphony.http.context import RUNTIME
 from symphony.http.wire import json_response
 
@@ -33,7 +32,6 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """GET /readyz: programs can run now, else 503."""
-    if not request.app[RUNTIME].model_infos():
-        raise Unavailable("no model is loaded", "it is starting or stopping; ask again")
+    """GET /readyz: the models ran a token within the last few seconds, or do so now; else 503 with the reason."""
+    await request.app[RUNTIME].ready()
     return json_response({"status": "ready"})

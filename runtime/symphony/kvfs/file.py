@@ -27,13 +27,20 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from symphony.kvfs.modes import DEFAULT_MODE, Mode
+
 if TYPE_CHECKING:
     from symphony.kvfs.arena import Arena
+    from symphony.kvfs.names import Name
     from symphony.kvfs.tiers import Move
 
 
 def no_tokens() -> array[int]:
     return array("I")
+
+
+def no_names() -> dict[Name, None]:
+    return {}
 
 
 @dataclass(slots=True, eq=False)
@@ -45,8 +52,10 @@ class File:
     tenant: str
     owner: str
     created: float
-    """Seconds since the epoch; so is `modified`."""
+    """Seconds since the epoch; so are the other times."""
     modified: float
+    used: float
+    """When somebody last opened, forked, changed or closed it."""
     tokens: array[int] = field(default_factory=no_tokens)
     length: int = 0
     """Tokens that the file has for everybody but the operation in flight."""
@@ -66,13 +75,20 @@ class File:
     """Chained hashes of the leading full pages of `tokens`, as far as somebody asked."""
     published: int = 0
     """Leading pages that were offered to the prefix cache."""
+    foreign: int = 0
+    """Leading pages that came from another tenant's file: their keys in the prefix cache are under that one's salt."""
     busy: bool = False
     """An operation is in flight."""
     opens: int = 0
     """Open handles."""
-    names: int = 0
+    names: dict[Name, None] = field(default_factory=no_names)
+    """The places in the trees of names where it is found."""
+    mode: Mode = DEFAULT_MODE
+    """Who may do what."""
     pins: int = 0
-    """Reasons to keep the K/V on the device."""
+    """Pins that keep it on the device, and its names alive."""
+    ttl: float | None = None
+    """Seconds after the last use at which its names may go; None: never."""
     touched: float = 0.0
     """When the last operation ended, on the clock of whoever runs steps."""
     resident: float = 0.0

@@ -18,6 +18,7 @@ a page that is shared, published or has a twin is immutable (writers copy it fir
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from symphony.kvfs.arena import Arena, Costs
 from symphony.kvfs.file import File
 from symphony.kvfs.prefix import link
 from symphony.kvfs.stat import Stat
-from symphony.param import MAX_PINNED_SHARE
+from symphony.param import MAX_FILES_PER_TENANT, MAX_PINNED_SHARE
 
 Copy = tuple[int, int]
 """(source page, destination page)."""
@@ -43,11 +44,15 @@ class Shortage(NamedTuple):
 class Kvfs:
     """All methods return at once. `clock` gives seconds since the epoch."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, max_files: int = MAX_FILES_PER_TENANT) -> None:
         self.clock = clock
+        self.max_files = max_files
+        """Files of one tenant, named or open."""
         self.arenas: dict[str, Arena] = {}
         self.files: dict[File, None] = {}
         """Every file that has not ended."""
+        self.counts: Counter[str] = Counter()
+        """How many of them each tenant has."""
         self.idle: dict[File, None] = {}
         """Files with pages and no operation in flight, least recently used first."""
         self.stowed: dict[File, None] = {}
@@ -63,33 +68,38 @@ class Kvfs:
 
     # ---- handles -------------------------------------------------------------------------------------------------
     def create(self, tenant: str, owner: str, model: str) -> File:
-        """A new, empty, unnamed file with one handle."""
+        """A new, empty, unnamed file with one handle. Raises LimitExceeded."""
+        self._check_count(tenant)
         now = self.clock()
-        file = File(self.arenas[model], tenant, owner, now, now, opens=1)
-        self.files[file] = None
+        file = File(self.arenas[model], tenant, owner, now, now, now, opens=1)
+        self._add(file)
         return file
 
-    def fork(self, file: File, owner: str, tenant: str | None = None) -> File:
-        """A copy-on-write clone with one handle, of this or another tenant. O(pages).
+    def fork(self, file: File, tenant: str, owner: str) -> File:
+        """A copy-on-write clone with one handle, which belongs to whom is named. O(pages). Raises LimitExceeded.
 
-        Of a busy file: what it was before the operation; the page that may be being written is not shared.
+        Of a busy file: what it was before the operation; the page that may be being written is not shared. Of another
+        tenant's file: its pages keep their keys, and what follows them is hashed under the salt of the new owner.
         """
+        self._check_count(tenant)
         length, arena = file.length, file.arena
         computed = min(file.computed, length)
         if file.busy and file.derived is None:
             computed -= computed % arena.page_size
-        now = self.clock()
-        tenant = tenant or file.tenant
-        clone = File(arena, tenant, owner, now, now, file.tokens[:length], length, computed, opens=1)
+        now = file.used = self.clock()
+        clone = File(arena, tenant, owner, now, now, now, file.tokens[:length], length, computed, opens=1)
         clone.derived = file.derived
         if file.positions is not None:
             clone.positions = file.positions[:length]
-        held = arena.pages_for(computed)
+        full, held = computed // arena.page_size, arena.pages_for(computed)
         if tenant == file.tenant:
+            clone.published = min(file.published, full)
+            clone.foreign = min(file.foreign, full)
             clone.hashes = file.hashes[: length // arena.page_size]
-        clone.published = min(file.published, computed // arena.page_size)
+        else:
+            clone.published = clone.foreign = full
         clone.touched, clone.resident = file.touched, file.resident
-        self.files[clone] = None
+        self._add(clone)
         if file.slots:
             clone.slots = file.slots[:held]
             arena.host.ref(clone.slots, tenant)
@@ -102,12 +112,28 @@ class Kvfs:
     def close(self, file: File) -> None:
         """One handle less. A file without handles and names ends (a busy one when its operation settles)."""
         file.opens -= 1
+        file.used = self.clock()
         self.end_if_unused(file)
 
     def stat(self, file: File) -> Stat:
-        private = sum(map(file.arena.is_private, file.pages)) + file.arena.host.private(file.slots)
-        shared = len(file.pages) + len(file.slots) - private
-        return Stat(file.length, private, shared, file.owner, int(file.created), int(file.modified), file.names)
+        arena = file.arena
+        private = sum(map(arena.is_private, file.pages)) + arena.host.private(file.slots)
+        return Stat(
+            length=file.length,
+            plain=file.length if file.derived is None else file.derived,
+            unique_pages=private,
+            shared_pages=len(file.pages) + len(file.slots) - private,
+            tier=file.tier,
+            pinned=bool(file.pins),
+            tenant=file.tenant,
+            owner=file.owner,
+            mode=file.mode,
+            created=int(file.created),
+            modified=int(file.modified),
+            used=int(file.used),
+            ttl=None if file.ttl is None else int(file.ttl),
+            names=len(file.names),
+        )
 
     def pin(self, file: File) -> None:
         """One more reason to keep the K/V on the device. Raises LimitExceeded."""
@@ -139,7 +165,7 @@ class Kvfs:
             raise Invalid(f"truncate to {length}: the file has {file.length} tokens", "give its length or less")
         if length < file.length:
             self._cut(file, length)
-            file.modified = self.clock()
+            file.modified = file.used = self.clock()
 
     def begin(self, file: File, tokens: Iterable[int]) -> None:
         """An operation starts: the file is busy; `tokens` follow its own, for the operation only. Raises Busy."""
@@ -154,7 +180,7 @@ class Kvfs:
         """The operation is over, and no device step touches the file any more: it has `length` tokens now."""
         file.busy = False
         if length != file.length:
-            file.modified = self.clock()
+            file.modified = file.used = self.clock()
         size = file.arena.page_size
         held = len(file.pages) * size
         if length == file.computed == len(file.tokens) and length <= held < length + size:
@@ -290,8 +316,9 @@ class Kvfs:
         """The file ends if nobody can reach it any more."""
         if not file.opens and not file.names and not file.busy:
             self._release(file)
-            self.files.pop(file, None)
             self.pinned.pop(file, None)
+            if self.files.pop(file, self) is None:
+                self.counts[file.tenant] -= 1
 
     def rest(self, file: File) -> None:
         """Put the file where its K/V and its state say."""
@@ -309,7 +336,7 @@ class Kvfs:
         arena.unref(file.pages, file.tenant)
         arena.unref_slots(file.slots, file.tenant)
         file.pages, file.slots, file.move = [], [], None
-        file.computed = file.published = 0
+        file.computed = file.published = file.foreign = 0
         self.rest(file)
 
     def _cut(self, file: File, length: int) -> None:
@@ -332,5 +359,17 @@ class Kvfs:
         if file.positions is not None:
             del file.positions[length:]
         del file.hashes[length // arena.page_size :]
-        file.published = min(file.published, file.computed // arena.page_size)
+        full = file.computed // arena.page_size
+        file.published = min(file.published, full)
+        file.foreign = min(file.foreign, full)
         self.rest(file)
+
+    def _check_count(self, tenant: str) -> None:
+        if self.counts[tenant] >= self.max_files:
+            raise LimitExceeded(
+                f"the tenant has {self.max_files} KV files, the most there may be", "close or unlink some"
+            )
+
+    def _add(self, file: File) -> None:
+        self.files[file] = None
+        self.counts[file.tenant] += 1

@@ -1,8 +1,9 @@
-"""Names: one tree of paths a tenant, whose leaves are files.
+"""Names: paths, and trees of directories whose leaves are files.
 
 Paths are keys, never paths of the operating system. They are absolute and must be written in normal form: no empty,
-`.` or `..` component, no control character. A directory exists as long as a name lies below it. This module knows of a
-file only that it counts its names.
+`.` or `..` component, no control character. A directory that nobody made lives as long as a name lies below it; one
+that was made stays. Files know their places, directories their parents: what moves, moves with all that lies below.
+This module knows of a file only that it has places, and nothing of who may do what.
 """
 
 from __future__ import annotations
@@ -11,9 +12,16 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from symphony.errors import Exists, Invalid, LimitExceeded, NotFound
+from symphony.errors import Exists, Invalid, NotFound
 from symphony.kvfs.file import File
-from symphony.param import MAX_NAMES_PER_TENANT, MAX_PATH_BYTES, MAX_PATH_DEPTH
+from symphony.param import MAX_PATH_BYTES, MAX_PATH_DEPTH
+
+Parts = tuple[str, ...]
+"""The components of a path; `()` is the root."""
+Name = tuple["Directory", str]
+"""A place where a file is found."""
+
+_REFUSED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 @dataclass(slots=True)
@@ -27,8 +35,8 @@ class Entry:
     """Tokens; 0 for a directory."""
 
 
-def parse(path: str) -> tuple[str, ...]:
-    """The components of a path, `()` for the root. Raises Invalid."""
+def parse(path: str) -> Parts:
+    """The components of a path. Raises Invalid."""
     if len(path) > MAX_PATH_BYTES:  # before normalising, which takes time with the square of the length
         raise Invalid(f"the path is longer than {MAX_PATH_BYTES} bytes", "choose a shorter one")
     text = unicodedata.normalize("NFC", path)
@@ -44,113 +52,104 @@ def parse(path: str) -> tuple[str, ...]:
     for part in parts:
         if part in ("", ".", ".."):
             raise Invalid(f"path {path!r} has the component {part!r}", "write the path without '//', '.' and '..'")
-        if any(unicodedata.category(c) in ("Cc", "Cs") for c in part):
+        if any(unicodedata.category(c) in _REFUSED for c in part):
             raise Invalid(f"path {path!r} has a control character", "use printable characters")
     return parts
 
 
-Directory = dict[str, "Directory | File"]
+class Directory:
+    """Names and what they lead to."""
 
+    __slots__ = ("maker", "members", "name", "parent")
 
-class Namespace:
-    """The names of one tenant. Directories are never empty, except the root."""
+    def __init__(self, parent: Directory | None, name: str, maker: str | None = None) -> None:
+        self.parent = parent
+        """None: the root, or a directory that was removed."""
+        self.name = name
+        self.maker = maker
+        """The tenant that made it; None: it is there for what lies below."""
+        self.members: dict[str, Directory | File] = {}
 
-    __slots__ = ("count", "root")
-
-    def __init__(self) -> None:
-        self.root: Directory = {}
-        self.count = 0
-
-    def find(self, path: str) -> File | None:
-        """The file of that name. Raises Invalid (bad path, or a directory)."""
-        parts = parse(path)
-        node: Directory | File | None = self.root
+    # ---- looking ---------------------------------------------------------------------------------------------------
+    def find(self, parts: Parts) -> Directory | File | None:
+        """What the path leads to."""
+        node: Directory | File | None = self
         for part in parts:
-            node = node.get(part) if isinstance(node, dict) else None
-        if isinstance(node, dict):
-            raise Invalid(f"{path} is a directory", "name a file")
+            node = node.members.get(part) if isinstance(node, Directory) else None
         return node
 
-    def get(self, path: str) -> File:
-        """Like `find`; raises NotFound too."""
-        file = self.find(path)
-        if file is None:
-            raise NotFound(f"no file is named {path}", "list the directory to see what is there")
-        return file
-
-    def put(self, path: str, file: File) -> File | None:
-        """Give `file` the name, replacing who has it. Returns the file replaced.
-
-        Raises Exists (the name is a directory, or a file is in the way), Invalid, LimitExceeded; nothing changes then.
-        """
-        parts = parse(path)
-        if not parts:
-            raise Invalid("the root directory cannot be a file", "name a file, as in /notes")
-        node = self.root
-        for i, part in enumerate(parts[:-1]):
-            below = node.get(part)
-            if isinstance(below, File):
-                raise Exists(
-                    f"/{'/'.join(parts[: i + 1])} is a file, so {path} cannot lie below it", "choose another path"
-                )
-            if below is None:
-                break
-            node = below
-        else:
-            if isinstance(node.get(parts[-1]), dict):
-                raise Exists(f"{path} is a directory", "choose another path")
-        old = self.find(path)
-        if old is None and self.count >= MAX_NAMES_PER_TENANT:
-            raise LimitExceeded(f"the tenant has {self.count} names, the most there may be", "unlink some")
-        node = self.root
-        for part in parts[:-1]:
-            node = node.setdefault(part, {})
-            assert isinstance(node, dict)
-        node[parts[-1]] = file
-        file.names += 1
-        if old is None:
-            self.count += 1
-        else:
-            old.names -= 1
-        return old
-
-    def remove(self, path: str) -> File:
-        """Take the name away. Raises NotFound, Invalid."""
-        file = self.get(path)
-        parts = parse(path)
-        trail: list[Directory] = [self.root]
-        for part in parts[:-1]:
-            below = trail[-1][part]
-            assert isinstance(below, dict)
-            trail.append(below)
-        for directory, part in zip(reversed(trail), reversed(parts), strict=True):
-            if isinstance(below := directory[part], dict) and below:
-                break
-            del directory[part]
-        file.names -= 1
-        self.count -= 1
-        return file
-
-    def list(self, path: str) -> list[Entry]:
-        """What lies directly below a directory, sorted. Raises NotFound, Invalid."""
-        node: Directory | File | None = self.root
-        for part in parse(path):
-            node = node.get(part) if isinstance(node, dict) else None
+    def directory(self, parts: Parts, path: str) -> Directory:
+        """The directory of that name; raises NotFound, Invalid (a file)."""
+        node = self.find(parts)
         if node is None:
-            raise NotFound(f"no directory {path}", "a directory exists as long as a name lies below it")
+            raise NotFound(f"no directory {path}", "a directory exists once it is made, or while a name lies below it")
         if isinstance(node, File):
-            raise Invalid(f"{path} is a file", "list a directory")
+            raise Invalid(f"{path} is a file", "name a directory")
+        return node
+
+    def list(self) -> list[Entry]:
+        """What lies directly below, sorted."""
         return [
-            Entry(name, True, 0) if isinstance(below, dict) else Entry(name, False, below.length)
-            for name, below in sorted(node.items())
+            Entry(name, True, 0) if isinstance(below, Directory) else Entry(name, False, below.length)
+            for name, below in sorted(self.members.items())
         ]
 
-    def files(self) -> Iterator[File]:
-        """Every file, once a name."""
-        stack = [self.root]
+    def walk(self) -> Iterator[tuple[Parts, Directory | File]]:
+        """Everything below, with its path from here."""
+        stack: list[tuple[Parts, Directory]] = [((), self)]
         while stack:
-            for below in stack.pop().values():
-                if isinstance(below, dict):
-                    stack.append(below)
-                else:
-                    yield below
+            parts, directory = stack.pop()
+            for name, below in directory.members.items():
+                yield (*parts, name), below
+                if isinstance(below, Directory):
+                    stack.append(((*parts, name), below))
+
+    def check_free(self, parts: Parts, path: str) -> None:
+        """Raises Exists unless something could be put there."""
+        node: Directory | File = self
+        for i, part in enumerate(parts):
+            if isinstance(node, File):
+                above = path.split("/")[: i - len(parts)]
+                raise Exists(f"{'/'.join(above)} is a file, so {path} cannot lie below it", "choose another path")
+            below = node.members.get(part)
+            if below is None:
+                return
+            node = below
+        what = "is a directory" if isinstance(node, Directory) else "exists already"
+        raise Exists(f"{path} {what}", "choose another path, or unlink it first")
+
+    # ---- changing --------------------------------------------------------------------------------------------------
+    def parent_of(self, parts: Parts) -> Directory:
+        """The directory that `parts` lies in; made where it is missing. Nothing but directories is in the way."""
+        directory = self
+        for part in parts[:-1]:
+            below = directory.members.get(part)
+            if below is None:
+                below = directory.members[part] = Directory(directory, part)
+            assert isinstance(below, Directory)
+            directory = below
+        return directory
+
+    def put(self, parts: Parts, node: File | Directory) -> None:
+        """Give `node` the name, which is free."""
+        directory = self.parent_of(parts)
+        directory.members[parts[-1]] = node
+        if isinstance(node, Directory):
+            node.parent, node.name = directory, parts[-1]
+        else:
+            node.names[directory, parts[-1]] = None
+
+    def remove(self, name: str) -> File | Directory:
+        """Take a member out, and with it the directories above that only it kept."""
+        node = self.members.pop(name)
+        if isinstance(node, Directory):
+            node.parent = None
+        else:
+            del node.names[self, name]
+        directory = self
+        while not directory.members and directory.maker is None and directory.parent is not None:
+            above = directory.parent
+            del above.members[directory.name]
+            directory.parent = None
+            directory = above
+        return node

@@ -1,102 +1,325 @@
-"""The names of files: what can be done to them, in each tenant's own tree.
+"""The names of files: what can be done to them, by whom, and how long they last.
 
-Works on a `Kvfs` through `create`, `fork`, `close`, `check_idle`, `end_if_unused` and `stat` alone, and on a file
-through its count of names. Meanings: semantics 8, 20.
+    /            one tree a tenant; all files in it are the tenant's own
+    /shared      one tree for all tenants: everybody looks, who may `share` changes
+
+Works on a `Kvfs` through `create`, `fork`, `close`, `check_idle`, `end_if_unused` and `stat` alone. Every call looks
+first whether a name has outlived its time. Meanings: semantics 8, 20.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from symphony.errors import Exists, InternalError, Invalid, NotFound
+from symphony.errors import Exists, InternalError, Invalid, LimitExceeded, NotFound, PermissionDenied
+from symphony.kvfs.agenda import Agenda
 from symphony.kvfs.file import File
+from symphony.kvfs.glob import Glob
 from symphony.kvfs.kvfs import Kvfs
-from symphony.kvfs.names import Entry, Namespace
+from symphony.kvfs.modes import READ, SHARED_MODE, WRITE, Mode, Principal, require, require_owner
+from symphony.kvfs.names import Directory, Entry, Parts, parse
 from symphony.kvfs.stat import Stat
+from symphony.param import MAX_GLOB_NAMES, MAX_NAMES_PER_TENANT, MAX_PATH_BYTES, MAX_PATH_DEPTH, MAX_TTL_SECONDS
+
+SHARED = "shared"
+
+
+class Spot(NamedTuple):
+    """Where a path leads: `parts` below `root`, which may be there or not."""
+
+    root: Directory
+    parts: Parts
+    path: str
+
+    def find(self) -> Directory | File | None:
+        return self.root.find(self.parts)
+
+    def check_free(self) -> None:
+        self.root.check_free(self.parts, self.path)
 
 
 class Tree:
-    """All methods return at once."""
+    """All methods return at once, and raise before they change anything."""
 
-    def __init__(self, kvfs: Kvfs) -> None:
+    def __init__(self, kvfs: Kvfs, max_names: int = MAX_NAMES_PER_TENANT) -> None:
         self.kvfs = kvfs
-        self.names: dict[str, Namespace] = {}
+        self.max_names = max_names
+        self.roots: dict[str, Directory] = {}
+        self.shared = Directory(None, SHARED)
+        self.counts: Counter[str] = Counter()
+        """Names of each tenant's files, and directories that it made."""
+        self.agenda: Agenda[File] = Agenda()
+        """Named files with a time to live that nobody has open."""
 
-    def namespace(self, tenant: str) -> Namespace:
-        names = self.names.get(tenant)
-        if names is None:
-            names = self.names[tenant] = Namespace()
-        return names
-
+    # ---- files by name -------------------------------------------------------------------------------------------
     def open(
-        self, tenant: str, owner: str, model: str, path: str, *, write: bool, create: bool, exclusive: bool
+        self,
+        who: Principal,
+        model: str,
+        path: str,
+        *,
+        write: bool = False,
+        create: bool = False,
+        exclusive: bool = False,
     ) -> File:
         """The named file, with one more handle; without `write`, a private fork of it.
 
-        Raises NotFound, Exists (`exclusive`), Invalid (path, flags, or made by another model), LimitExceeded.
+        Raises NotFound, Exists (`exclusive`, or a file is in the way), PermissionDenied, Invalid (path, flags, or made
+        by another model), LimitExceeded.
         """
         if create and not write:
             raise Invalid("open: create without write", "add the flag write")
-        names = self.namespace(tenant)
-        file = names.find(path)
-        if file is None:
+        spot = self._spot(who, path)
+        node = spot.find()
+        if isinstance(node, Directory):
+            raise Invalid(f"{path} is a directory", "name a file")
+        if node is None:
             if not create:
-                raise NotFound(f"no file is named {path}", "list the directory to see what is there")
-            file = self.kvfs.create(tenant, owner, model)
-            try:
-                names.put(path, file)
-            except BaseException:
-                self.kvfs.close(file)
-                raise
-            return file
+                raise _no_file(path)
+            return self._make(who, spot, model)
         if create and exclusive:
             raise Exists(f"{path} exists already", "leave out the flag exclusive to open it")
-        if file.arena.model != model:
-            raise Invalid(f"{path} was made by the model {file.arena.model}, not {model}", "open it with that model")
+        if write:
+            self._check_change(who, spot)
+        require(node, who, READ | WRITE if write else READ, path)
+        if node.arena.model != model:
+            raise Invalid(f"{path} was made by the model {node.arena.model}, not {model}", "open it with that model")
         if not write:
-            return self.kvfs.fork(file, owner)
-        file.opens += 1
-        return file
+            return self.kvfs.fork(node, who.tenant, who.owner)
+        node.opens += 1
+        node.used = self.kvfs.clock()
+        return node
 
-    def save(self, file: File, path: str, owner: str, overwrite: bool) -> None:
-        """Name a snapshot of the file. Raises Exists, Invalid, Busy, LimitExceeded."""
+    def save(self, who: Principal, file: File, path: str, overwrite: bool) -> None:
+        """Name a snapshot of the file. Raises Exists, PermissionDenied, Invalid, Busy, LimitExceeded."""
+        require(file, who, READ)
         self.kvfs.check_idle(file)
-        names = self.namespace(file.tenant)
-        if not overwrite and names.find(path) is not None:
-            raise Exists(f"{path} exists already", "pass overwrite to replace it")
-        snapshot = self.kvfs.fork(file, owner)
-        try:
-            old = names.put(path, snapshot)
-        finally:
-            self.kvfs.close(snapshot)
+        spot = self._spot(who, path)
+        self._check_change(who, spot)
+        old = spot.find()
+        if isinstance(old, File) and overwrite:
+            require(old, who, WRITE, path)
+        else:
+            spot.check_free()
+            old = None
+        if old is None or old.tenant != who.tenant:
+            self._check_count(who.tenant)
+        snapshot = self.kvfs.fork(file, who.tenant, who.owner)
+        if spot.root is self.shared:
+            snapshot.mode = SHARED_MODE
+        if old is not None:
+            self._take(spot)
+        self._give(spot, snapshot)
+        self.kvfs.close(snapshot)
         if old is not None:
             self.kvfs.end_if_unused(old)
 
-    def rename(self, tenant: str, old: str, new: str) -> None:
-        """Raises NotFound, Exists, Invalid, LimitExceeded."""
-        names = self.namespace(tenant)
-        file = names.get(old)
-        if names.find(new) is not None:
-            raise Exists(f"{new} exists already", "unlink it first")
-        names.remove(old)
-        try:
-            names.put(new, file)
-        except BaseException:
-            names.put(old, file)
-            raise
+    def link(self, who: Principal, file: File, path: str) -> None:
+        """Give the file itself a further name. Raises Exists, PermissionDenied, Invalid, LimitExceeded."""
+        require(file, who, WRITE)
+        if file.tenant != who.tenant:
+            raise PermissionDenied("the file belongs to another tenant, which keeps its names", "save a snapshot of it")
+        spot = self._spot(who, path)
+        self._check_change(who, spot)
+        spot.check_free()
+        self._check_count(who.tenant)
+        self._give(spot, file)
 
-    def unlink(self, tenant: str, path: str) -> None:
+    def stat_path(self, who: Principal, path: str) -> Stat:
         """Raises NotFound, Invalid."""
-        self.kvfs.end_if_unused(self.namespace(tenant).remove(path))
+        return self.kvfs.stat(self._file(self._spot(who, path)))
 
-    def list(self, tenant: str, path: str) -> list[Entry]:
-        return self.namespace(tenant).list(path)
+    def set_mode(self, who: Principal, file: File, mode: Mode) -> None:
+        """Raises PermissionDenied unless the file is one's own."""
+        require_owner(file, who)
+        file.mode = mode
 
-    def stat_path(self, tenant: str, path: str) -> Stat:
-        """Raises NotFound, Invalid."""
-        return self.kvfs.stat(self.namespace(tenant).get(path))
+    # ---- names ---------------------------------------------------------------------------------------------------
+    def mkdir(self, who: Principal, path: str) -> None:
+        """Make a directory, which stays when it is empty. Raises Exists, PermissionDenied, Invalid, LimitExceeded."""
+        spot = self._spot(who, path)
+        self._check_change(who, spot)
+        node = spot.find() if spot.parts else None
+        if not isinstance(node, Directory) or node.maker is not None:
+            spot.check_free()
+        self._check_count(who.tenant)
+        self.counts[who.tenant] += 1
+        if isinstance(node, Directory):
+            node.maker = who.tenant
+        else:
+            spot.root.put(spot.parts, Directory(None, "", who.tenant))
 
+    def rename(self, who: Principal, old: str, new: str) -> None:
+        """Move a file, or a directory with all that lies below. Raises NotFound, Exists, PermissionDenied, Invalid."""
+        source, target = self._spot(who, old), self._spot(who, new)
+        self._check_change(who, source)
+        self._check_change(who, target)
+        node = source.find()
+        if node is None:
+            raise _no_file(old)
+        inside = source.root is target.root and target.parts[: len(source.parts)] == source.parts
+        if isinstance(node, Directory) and inside and target.parts != source.parts:
+            raise Invalid(f"{new} lies inside {old}", "move it somewhere else")
+        target.check_free()
+        moved = [((), node), *(node.walk() if isinstance(node, Directory) else ())]
+        for parts, below in moved:
+            self._check_move(who, below, parts, source, target)
+        self._take_node(source)
+        target.root.put(target.parts, node)
+
+    def unlink(self, who: Principal, path: str) -> None:
+        """Remove a name, or an empty directory. Raises NotFound, PermissionDenied, Invalid."""
+        spot = self._spot(who, path)
+        self._check_change(who, spot)
+        node = spot.find()
+        if node is None:
+            raise _no_file(path)
+        if isinstance(node, File):
+            require(node, who, WRITE, path)
+            self._take(spot)
+            self.kvfs.end_if_unused(node)
+            return
+        if node.members:
+            raise Invalid(f"the directory {path} is not empty", "unlink first what lies below")
+        self._check_maker(who, node, path)
+        self.counts[who.tenant] -= 1
+        self._take_node(spot)
+
+    def list(self, who: Principal, path: str) -> list[Entry]:
+        """What lies directly below a directory, sorted; `/shared` if something is there. Raises NotFound, Invalid."""
+        spot = self._spot(who, path)
+        entries = spot.root.directory(spot.parts, path).list()
+        if not spot.parts and spot.root is not self.shared and self.shared.members:
+            entries = sorted([*entries, Entry(SHARED, True, 0)], key=lambda entry: entry.name)
+        return entries
+
+    def glob(self, who: Principal, pattern: str) -> list[str]:
+        """The files whose paths match, sorted. What is shared is looked at if the pattern begins with `/shared`.
+
+        Raises Invalid, LimitExceeded.
+        """
+        spot = self._spot(who, pattern)
+        prefix = f"/{SHARED}/" if spot.root is self.shared else "/"
+        return [prefix + "/".join(parts) for parts in Glob(spot.parts).files(spot.root, MAX_GLOB_NAMES)]
+
+    # ---- times to live -------------------------------------------------------------------------------------------
+    def set_ttl(self, who: Principal, file: File, seconds: float | None) -> None:
+        """Let the file's names go so many seconds after its last use; None: never. Raises PermissionDenied, Invalid."""
+        require(file, who, WRITE)
+        if seconds is not None and not 0 <= seconds <= MAX_TTL_SECONDS:
+            raise Invalid(f"a time to live of {seconds} seconds", f"use 0 to {MAX_TTL_SECONDS}, or none for ever")
+        file.ttl = seconds
+        file.used = self.kvfs.clock()
+        self.rest(file)
+
+    def rest(self, file: File) -> None:
+        """A handle of the file was closed, it got a name or another time to live, or was unpinned."""
+        if file.ttl is not None and file.names and not file.opens:
+            self.agenda.add(file, file.used + file.ttl)
+
+    def sweep(self) -> float | None:
+        """Remove the names that have outlived their time. Returns when the next one may; None: none will."""
+        if not self.agenda:
+            return None
+        now = self.kvfs.clock()
+        for file in self.agenda.due(now):
+            if file.ttl is None or file.opens or not file.names:
+                continue
+            if file.pins:
+                self.agenda.add(file, now + max(file.ttl, 1.0))
+            elif file.used + file.ttl > now:
+                self.agenda.add(file, file.used + file.ttl)
+            else:
+                for directory, name in list(file.names):
+                    directory.remove(name)
+                    self.counts[file.tenant] -= 1
+                self.kvfs.end_if_unused(file)
+        return self.agenda.first()
+
+    # ---- the inside ----------------------------------------------------------------------------------------------
+    def _spot(self, who: Principal, path: str) -> Spot:
+        self.sweep()
+        parts = parse(path)
+        if parts and parts[0] == SHARED:
+            return Spot(self.shared, parts[1:], path)
+        root = self.roots.get(who.tenant)
+        if root is None:
+            root = self.roots[who.tenant] = Directory(None, "")
+        return Spot(root, parts, path)
+
+    def _file(self, spot: Spot) -> File:
+        node = spot.find()
+        if node is None:
+            raise _no_file(spot.path)
+        if isinstance(node, Directory):
+            raise Invalid(f"{spot.path} is a directory", "name a file")
+        return node
+
+    def _make(self, who: Principal, spot: Spot, model: str) -> File:
+        self._check_change(who, spot)
+        spot.check_free()
+        self._check_count(who.tenant)
+        file = self.kvfs.create(who.tenant, who.owner, model)
+        if spot.root is self.shared:
+            file.mode = SHARED_MODE
+        self._give(spot, file)
+        return file
+
+    def _give(self, spot: Spot, file: File) -> None:
+        """Name a file."""
+        spot.root.put(spot.parts, file)
+        self.counts[file.tenant] += 1
+        self.rest(file)
+
+    def _take(self, spot: Spot) -> None:
+        """Take a file's name away."""
+        file = self._take_node(spot)
+        assert isinstance(file, File)
+        self.counts[file.tenant] -= 1
+
+    def _take_node(self, spot: Spot) -> File | Directory:
+        directory = spot.root.find(spot.parts[:-1])
+        assert isinstance(directory, Directory)
+        return directory.remove(spot.parts[-1])
+
+    def _check_change(self, who: Principal, spot: Spot) -> None:
+        """Raises unless `who` may change a name there."""
+        if not spot.parts:
+            raise Invalid(f"{spot.path} is always there, and a directory", "name something below it")
+        if spot.root is self.shared and not who.share:
+            raise PermissionDenied(
+                f"{spot.path}: names below /{SHARED} can be changed by who was granted that only",
+                "ask the operator, or use a name outside of it",
+            )
+
+    def _check_move(self, who: Principal, node: File | Directory, below: Parts, source: Spot, target: Spot) -> None:
+        """Raises unless `node`, which lies `below` what is moved, may go along."""
+        path = "/".join((source.path, *below))
+        if isinstance(node, File):
+            require(node, who, WRITE, path)
+            if node.tenant != who.tenant and target.root is not self.shared:
+                raise PermissionDenied(f"{path} belongs to another tenant", "open it and save a copy of your own")
+        else:
+            self._check_maker(who, node, path)
+        parts = target.parts + below
+        size = len("/".join(("", *parts)).encode()) + (len(SHARED) + 1 if target.root is self.shared else 0)
+        if len(parts) + (target.root is self.shared) > MAX_PATH_DEPTH or size > MAX_PATH_BYTES:
+            raise Invalid(
+                f"{path} would get a path of more than {MAX_PATH_DEPTH} components or {MAX_PATH_BYTES} bytes",
+                "choose a shorter one",
+            )
+
+    def _check_maker(self, who: Principal, directory: Directory, path: str) -> None:
+        if directory.maker not in (None, who.tenant):
+            raise PermissionDenied(f"the directory {path} was made by another tenant", "leave it there")
+
+    def _check_count(self, tenant: str) -> None:
+        if self.counts[tenant] >= self.max_names:
+            raise LimitExceeded(f"the tenant has {self.max_names} names, the most there may be", "unlink some")
+
+    # ---- the books -----------------------------------------------------------------------------------------------
     def check_integrity(self) -> None:
         """Raises InternalError that lists what is wrong with the names."""
         wrong = list(self._wrong())
@@ -104,16 +327,32 @@ class Tree:
             raise InternalError("KVFS integrity: " + "; ".join(wrong))
 
     def _wrong(self) -> Iterable[str]:
-        count: Counter[File] = Counter()
-        for tenant, names in self.names.items():
-            files = list(names.files())
-            count.update(files)
-            if len(files) != names.count:
-                yield f"tenant {tenant}: {len(files)} names, {names.count} counted"
-            if any(file.tenant != tenant for file in files):
-                yield f"tenant {tenant}: a name leads to another tenant's file"
-        for file in {**self.kvfs.files, **dict.fromkeys(count)}:
-            if file.names != count[file]:
-                yield f"a file has {count[file]} names and counts {file.names}"
+        places: dict[File, set[tuple[Directory, str]]] = {}
+        counts: Counter[str] = Counter()
+        for tenant, root in [*self.roots.items(), (None, self.shared)]:
+            for parts, node in root.walk():
+                path, parent = "/".join(("", *parts)), root.find(parts[:-1])
+                assert isinstance(parent, Directory)
+                if isinstance(node, File):
+                    places.setdefault(node, set()).add((parent, parts[-1]))
+                    counts[node.tenant] += 1
+                    if tenant not in (None, node.tenant):
+                        yield f"{path} of {tenant} leads to a file of {node.tenant}"
+                    continue
+                if node.maker is not None:
+                    counts[node.maker] += 1
+                if node.parent is not parent or node.name != parts[-1] or not (node.members or node.maker):
+                    yield f"the directory {path} is lost or empty"
+        if counts != self.counts:
+            yield f"there are {dict(counts)} names, counted are {dict(self.counts)}"
+        for file in {**self.kvfs.files, **dict.fromkeys(places)}:
+            if set(file.names) != places.get(file, set()):
+                yield f"a file has {len(places.get(file, set()))} names and knows of {len(file.names)}"
             if file not in self.kvfs.files:
                 yield "a name leads to a file that has ended"
+            if file.ttl is not None and file.names and not file.opens and file not in self.agenda:
+                yield "nobody looks after a time to live"
+
+
+def _no_file(path: str) -> NotFound:
+    return NotFound(f"no file is named {path}", "list the directory to see what is there")

@@ -40,8 +40,8 @@ class ProcessTable:
         self._max_processes = max_processes
         self._core = core
         self._limits = limits
-        self._inbox = Inbox()
-        core.connect(self._inbox.deliver)
+        self.inbox = Inbox()
+        core.connect(self.inbox.deliver)
         self._scheduler = ProcessScheduler()
         self._pids = itertools.count(1)
         self._live: dict[int, Process] = {}
@@ -62,7 +62,7 @@ class ProcessTable:
         """Start a process; returns at once. LimitExceeded if there are too many."""
         if len(self._live) >= self._max_processes:
             raise LimitExceeded(f"{self._max_processes} processes are running", "wait for one to end, or kill one")
-        process = Process(next(self._pids), name, options, self._core, self._inbox, tools, self.kill)
+        process = Process(next(self._pids), name, options, self._core, self.inbox, tools, self.kill)
         try:
             instance = self._sandbox.instantiate(program, process, self._limits, self._woken)
         except BaseException:

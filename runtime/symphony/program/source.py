@@ -39,8 +39,8 @@ def request(source: str, filename: str, args: str | None) -> str:
 async def look(sandbox: Sandbox, interpreter: LoadedProgram, source: str, filename: str) -> dict[str, str]:
     """The parameters of a source's main function, with their annotations; empty where none is visible.
 
-    Raises `InvalidProgram` with the line of a syntax error, or if parsing it goes wrong in any way. Lets others run
-    between fuel slices.
+    Raises `InvalidProgram` with the line of a syntax error, without a main function, or if parsing it goes wrong in any
+    way. Lets others run between fuel slices.
     """
     woken = asyncio.Event()
     limits = InstanceLimits(fuel=CHECK_FUEL)
@@ -63,7 +63,12 @@ async def look(sandbox: Sandbox, interpreter: LoadedProgram, source: str, filena
 def _verdict(instance: Instance) -> dict[str, str]:
     outcome = instance.outcome
     if isinstance(outcome, Returned) and isinstance(outcome.value, Ok):
-        return json.loads(outcome.value.value)
+        parameters = json.loads(outcome.value.value)
+        if parameters is None:
+            raise InvalidProgram(
+                "the program has no entry point", "put @main (from lip import main) above its main function"
+            )
+        return parameters
     if isinstance(outcome, Returned):
         told: Any = outcome.value.value
         raise InvalidProgram(f"the program is not valid Python:\n{told}")

@@ -1,0 +1,45 @@
+"""Limits and policies of a core, in one record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from symphony.core.loop import TIMER_RESOLUTION
+from symphony.core.room import RoomLimits
+from symphony.param import (
+    MAX_FILES_PER_TENANT,
+    MAX_LOCKS,
+    MAX_NAMES_PER_TENANT,
+    MAX_OPEN_FILES,
+    MAX_OPERATIONS,
+    TENANT_PAGE_SHARE,
+    TENANT_SLOT_SHARE,
+)
+from symphony.sched.batch import BatchLimits
+from symphony.sched.dispatch import ClosedLoop, Dispatch
+
+
+@dataclass(slots=True, frozen=True)
+class CoreConfig:
+    """Limits and policies; the defaults are those of `param.py`."""
+
+    batch: BatchLimits = field(default_factory=BatchLimits)
+    tenant_weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    dispatch: Callable[[], Dispatch] = ClosedLoop
+    max_open_files: int = MAX_OPEN_FILES
+    max_operations: int = MAX_OPERATIONS
+    max_locks: int = MAX_LOCKS
+    max_names: int = MAX_NAMES_PER_TENANT
+    """Of one tenant; so is the next."""
+    max_files: int = MAX_FILES_PER_TENANT
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    """Seconds since the epoch, for the times of files."""
+    timer_resolution: float = TIMER_RESOLUTION
+    room: RoomLimits = field(default_factory=RoomLimits)
+    tenant_page_share: float = TENANT_PAGE_SHARE
+    tenant_slot_share: float = TENANT_SLOT_SHARE
+    debug: bool = False
+    """Freed pages are poisoned, and the books audited whenever nothing is in flight. Slow."""

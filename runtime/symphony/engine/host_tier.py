@@ -1,0 +1,131 @@
+"""The host tier: K/V pages in the host's memory, in slots of one page each, and the moves there and back.
+
+    caller (event loop) --move--> a thread of ours --> done
+
+On a GPU the memory is pinned and a move has a stream of its own. It waits for the steps that had been run when it was
+asked for, no others, and steps never wait for it: little of it is queued at a time, so that the copy engines are free
+for the steps' own small transfers. The format is the canonical one (`symphony_kernels.interface`). It knows nothing of
+files, and does not know which slots are in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from symphony.errors import InternalError, NoSpace
+from symphony_kernels import PagedAttention
+
+THREADS = 2
+"""Moves at a time: one that fetches need not stand in line behind one that evicts."""
+PART_BYTES = 8 << 20
+"""Bytes that are queued at a time..."""
+PARTS = 2
+"""...and how many such parts are in flight: one is copied while the next one is queued."""
+
+
+class HostTier:
+    """Not thread-safe but for `ran`; `move` may be called again while others are in flight."""
+
+    def __init__(self, attention: PagedAttention, slots: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Raises NoSpace. Memory on a CPU is only taken when a slot is first used."""
+        self._attention = attention
+        self._device = device
+        self.slots = slots
+        self._host = _memory(attention, slots, dtype, device)
+        page = max(attention.shape.bytes_per_page(dtype), 1)
+        self._part = max(PART_BYTES // page, 1)
+        self._threads = ThreadPoolExecutor(THREADS, "mover", _one_thread)
+        self._ran: torch.cuda.Event | None = None
+
+    async def move(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
+        """See `engine.Engine.move`. Even if cancelled it first waits for the end: until then its pages are in use."""
+        self._check(out, back)
+        call = asyncio.get_running_loop().run_in_executor(self._threads, self._run, out, back, self._ran)
+        try:
+            await asyncio.shield(call)
+        except asyncio.CancelledError:
+            await asyncio.wait([call])
+            raise
+
+    def ran(self) -> None:
+        """A step has been queued on the current stream; call in the thread that did, before the step's end is told."""
+        if self._device.type == "cuda":
+            event = torch.cuda.Event()
+            event.record()
+            self._ran = event
+
+    def close(self) -> None:
+        """Waits for the moves in flight. Idempotent."""
+        self._threads.shutdown()
+
+    def _check(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
+        pages, slots = self._attention.shape.pages, self.slots
+        for page, slot in [*out, *[(page, slot) for slot, page in back]]:
+            if not 0 < page < pages or not 0 <= slot < slots:
+                raise InternalError(
+                    f"a move names page {page} of 1..{pages - 1} and host slot {slot} of 0..{slots - 1}"
+                )
+
+    # ---- in a thread of ours -------------------------------------------------------------------------------------
+
+    def _run(
+        self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]], after: torch.cuda.Event | None
+    ) -> None:
+        with torch.inference_mode():
+            if self._device.type == "cuda":
+                self._run_beside(out, back, after)
+            else:
+                self._queue(out, back, lambda: None)
+
+    def _run_beside(
+        self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]], after: torch.cuda.Event | None
+    ) -> None:
+        flying: deque[torch.cuda.Event] = deque()
+
+        def queued() -> None:
+            event = torch.cuda.Event(blocking=True)  # the thread sleeps in it: spinning would cost a core
+            event.record()
+            flying.append(event)
+            if len(flying) >= PARTS:
+                flying.popleft().synchronize()
+
+        with torch.cuda.stream(torch.cuda.Stream(self._device)):
+            if after is not None:
+                torch.cuda.current_stream().wait_event(after)
+            try:
+                self._queue(out, back, queued)
+            finally:  # whatever went wrong, nothing is in flight any more
+                while flying:
+                    flying.popleft().synchronize()
+
+    def _queue(
+        self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]], queued: Callable[[], None]
+    ) -> None:
+        for a in range(0, len(out), self._part):
+            pages, slots = zip(*out[a : a + self._part], strict=True)
+            self._attention.save_pages(pages, self._host, slots)
+            queued()
+        for a in range(0, len(back), self._part):
+            slots, pages = zip(*back[a : a + self._part], strict=True)
+            self._attention.load_pages(pages, self._host, slots)
+            queued()
+
+
+def _memory(attention: PagedAttention, slots: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """[slots, layers, 2, page_size, kv_heads, head_dim]"""
+    s = attention.shape
+    shape = (slots, s.layers, 2, s.page_size, s.kv_heads, s.head_dim)
+    try:
+        return torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
+    except (MemoryError, RuntimeError) as e:
+        size = slots * s.bytes_per_page(dtype) >> 20
+        raise NoSpace(f"the host tier's {slots} pages ({size} MiB) do not fit into memory", "ask for fewer") from e
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # of OpenMP, for the calling thread: moves leave the cores to the steps
