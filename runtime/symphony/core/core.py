@@ -24,7 +24,7 @@ from symphony.core.operation import Generation, Operation, Prediction
 from symphony.core.session import Session
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
-from symphony.errors import Busy, Invalid, LimitExceeded, NotFound
+from symphony.errors import InternalError, Invalid, LimitExceeded, SymphonyError
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.modes import READ, WRITE, Principal, require
@@ -154,14 +154,34 @@ class Core(Files):
 
         Raises Invalid, PermissionDenied, Busy, LimitExceeded.
         """
+        await self._quiet(session, file)
+        self._predict(session, file, op, tokens, outputs, readings)
+
+    def predict(
+        self,
+        session: int,
+        file: int,
+        op: int,
+        tokens: Sequence[int],
+        outputs: Sequence[int],
+        readings: Readings,
+    ) -> None:
+        """As `pred`, for who waits for the answer anyway: never suspends; what is wrong is raised, or delivered."""
+        handle = self._handle(self._session(session), file)
+        if handle.file in handle.loop.dying:
+            started = asyncio.ensure_future(self.pred(session, file, op, tokens, outputs, readings))
+            started.add_done_callback(lambda _: _tell(started, handle.loop, op))
+        else:
+            self._predict(session, file, op, tokens, outputs, readings)
+
+    def _predict(
+        self, session: int, file: int, op: int, tokens: Sequence[int], outputs: Sequence[int], readings: Readings
+    ) -> None:
         owner = self._session(session)
-        handle = self._handle(owner, file)
-        kv, loop = handle.file, handle.loop
-        if loop.dying:
-            await self._quiet(session, file)
-            self._handle(owner, file)  # it may have been closed meanwhile
-        self._check_start(owner, op, kv, tokens, loop.info)
-        check_readings(readings, len(outputs), loop.info)
+        handle = self._handle(owner, file)  # after the wait: it may have been closed meanwhile
+        kv, info = handle.file, handle.loop.info
+        self._check_start(owner, op, kv, tokens, info)
+        check_readings(readings, len(outputs), info)
         wanted = wanted_entries(outputs, len(tokens), kv.length)
         self._kvfs.begin(kv, tokens)
         self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings))
@@ -210,6 +230,7 @@ class Core(Files):
         operation.handle.loop.submit(operation)
 
     def _check_start(self, session: Session, op: int, file: File, tokens: Sequence[int], info: ModelInfo) -> None:
+        require(file, session.who, READ | WRITE)
         total = file.length + len(tokens)
         if not total:
             raise Invalid("the file is empty and no tokens were given", "give at least one token")
@@ -226,4 +247,10 @@ class Core(Files):
             )
         if op in session.operations:
             raise Invalid(f"operation {op} is in flight already", "choose a new id")
-        require(file, session.who, READ | WRITE)
+
+
+def _tell(started: asyncio.Future[None], loop: StepLoop, op: int) -> None:
+    """A prediction that had to wait for its file could, or could not, be started."""
+    error = None if started.cancelled() else started.exception()
+    if error is not None:
+        loop.deliver(op, error if isinstance(error, SymphonyError) else InternalError(f"the host failed: {error!r}"))
