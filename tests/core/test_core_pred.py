@@ -195,6 +195,63 @@ async def test_cancel_during_the_step_defers_pages_and_the_next_call_waits_for_i
 
 
 @run
+async def test_predict_is_pred_in_one_message() -> None:
+    async with Host() as h:
+        s = h.core.open_session("t")
+        f = await h.core.create(s, None)
+        h.core.predict(s, f, 1, [1, 2], (1,), SAMPLE)
+        with pytest.raises(Busy):
+            h.core.predict(s, f, 2, [3], (0,), SAMPLE)
+        [reading] = await h.arrival(1)
+        assert reading.sampled == h.engine.greedy([1, 2])
+        with pytest.raises(Invalid, match="vocabulary"):
+            h.core.predict(s, f, 3, [1 << 30], (0,), SAMPLE)
+        assert await h.contents(s, f) == [1, 2]
+
+
+@run
+async def test_predict_waits_for_a_cancelled_operation_and_delivers_what_is_wrong_then() -> None:
+    gate = Gate()
+    async with Host(step_seconds=1, sleep=gate.sleep) as h:
+        s = h.core.open_session("t")
+        files = [await h.core.create(s, None) for _ in range(3)]
+        ops = [await h.start_pred(s, f, [5]) for f in files]
+        await gate.entered.wait()
+        for op in ops:
+            await h.core.cancel(s, op)
+        h.core.predict(s, files[0], 101, [7], (0,), SAMPLE)
+        h.core.predict(s, files[1], 102, [1 << 30], (0,), SAMPLE)
+        h.core.predict(s, files[2], 103, [7], (0,), SAMPLE)
+        await settle()
+        assert h.deliveries == 0
+        await h.core.close_file(s, files[2])
+        gate.open.set()
+        [reading] = await h.arrival(101)
+        assert reading.sampled == h.engine.greedy([7])
+        assert isinstance(await h.arrival(102), Invalid)
+        assert isinstance(await h.arrival(103), Invalid)
+        assert await h.contents(s, files[0]) == [7]
+        assert await h.contents(s, files[1]) == []
+
+
+@run
+async def test_a_session_that_closes_takes_a_waiting_predict_along() -> None:
+    gate = Gate()
+    async with Host(step_seconds=1, sleep=gate.sleep) as h:
+        s = h.core.open_session("t")
+        f = await h.core.create(s, None)
+        op = await h.start_pred(s, f, [5])
+        await gate.entered.wait()
+        await h.core.cancel(s, op)
+        h.core.predict(s, f, 101, [7], (0,), SAMPLE)
+        await settle()
+        await h.core.close_session(s)
+        gate.open.set()
+        assert isinstance(await h.arrival(101), Invalid)
+        assert h.engine.steps == 1
+
+
+@run
 async def test_cancel_after_completion_changes_nothing() -> None:
     async with Host() as h:
         s = h.core.open_session("t")

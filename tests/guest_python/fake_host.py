@@ -175,7 +175,7 @@ class FakeHost:
 
         self.model.Model, self.kvfs.KvFile = Model, KvFile
         self.kvfs.stat_path = self._stat_path
-        self.infer.pred, self.infer.generate = self._pred, self._generate
+        self.infer.pred, self.infer.predict, self.infer.generate = self._pred, self._predict, self._generate
         self.poll.poll = self._poll
         self.clock.now = lambda: self.now
         self.clock.subscribe_instant = lambda at: FakePollable(self, lambda: self.now >= at, at)
@@ -219,6 +219,18 @@ class FakeHost:
         wanted = {"Outputs_Last": 1, "Outputs_None_": 0}.get(kind, len(getattr(outputs, "value", [])))
         operation.answers = [self.ok([self._distribution(readings) for _ in range(wanted)])]
         return operation
+
+    def _predict(self, file: FakeFile, tokens: list[int], outputs: Any, readings: Any) -> Any:
+        self.calls["predict"] += 1
+        operation = self._pred(file, tokens, outputs, readings)
+        self.calls["pred"] -= 1
+        while not operation.done:
+            self.flight.pop(0).complete()
+        operation.__exit__()
+        answer = operation.answers[0]
+        if isinstance(answer, self.err):
+            raise answer
+        return answer.value
 
     def _distribution(self, readings: Any) -> Any:
         top = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -149,19 +150,71 @@ def test_length_and_tokens_count_the_buffer_and_fork_carries_it(lip: Any, host: 
     assert host.fed == ["abc"]
 
 
-def test_a_token_chosen_by_the_program_costs_three_calls(lip: Any, host: FakeHost, run: Run) -> None:
+async def choose(ctx: Any, count: int) -> list[int]:
+    ids = [token := (await ctx.pred("abc", top_k=4)).argmax()]
+    for _ in range(count):
+        ids.append(token := (await ctx.pred(token, top_k=4)).argmax())
+    return ids
+
+
+def test_a_token_chosen_by_the_program_costs_one_call(lip: Any, host: FakeHost, run: Run) -> None:
     async def app() -> list[int]:
-        ctx = lip.Context()
-        ctx.feed("abc")
-        dist = await ctx.pred(top_k=4)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(lip.sleep(0), 100)  # its timer stays in the loop's heap, but nobody waits for it
         host.calls.clear()
-        ids = [token := dist.argmax()]
-        for _ in range(10):
-            ids.append(token := (await ctx.pred(token, top_k=4)).argmax())
-        return ids
+        return await choose(lip.Context(), 10)
 
     assert run(app()) == [65] * 11
-    assert host.calls == {"pred": 10, "poll": 10, "get": 10}
+    assert +host.calls == {"predict": 11}
+
+
+def test_while_something_else_can_happen_a_prediction_is_polled(lip: Any, host: FakeHost, run: Run) -> None:
+    seen: list[str] = []
+
+    async def tick() -> None:
+        await lip.sleep(0)
+        seen.append("tick")
+
+    async def app() -> list[list[int]]:
+        async with asyncio.timeout(100):
+            timed = await choose(lip.Context(), 2)
+        assert +host.calls == {"pred": 3, "poll": 3, "get": 3}
+        other = asyncio.create_task(tick())
+        beside = await choose(lip.Context(), 2)
+        seen.append("chosen")
+        await other
+        host.polled.clear()
+        both = await asyncio.gather(choose(lip.Context(), 2), choose(lip.Context(), 2))
+        return [timed, beside, *both]
+
+    assert run(app()) == [[65] * 3] * 4
+    assert seen == ["tick", "chosen"]
+    assert max(host.polled) == 2, "both were in flight at once"
+
+
+def test_a_prediction_that_suspends_the_program_is_timed_out_and_cancelled_like_any(
+    lip: Any, host: FakeHost, run: Run
+) -> None:
+    async def app() -> None:
+        ctx = lip.Context()
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ctx.pred("abc")
+        task.uncancel()
+        assert host.files[0].ids == []
+        await ctx.pred("abc")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(-1):
+                await ctx.pred("d")
+        assert decode(host.files[0].ids) == "abc"
+        host.failures = [host.error("NO_SPACE", "out of pages")]
+        with pytest.raises(lip.NoSpace, match="out of pages"):
+            await ctx.pred("e")
+
+    run(app())
+    assert host.calls["predict"] == 2
 
 
 def test_readings_must_be_named(lip: Any, host: FakeHost, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Paths and the tree of names."""
+"""Paths and the trees of directories."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symphony.errors import Exists, Invalid, LimitExceeded, NotFound
-from symphony.kvfs import names as names_module
+from symphony.errors import Exists, Invalid, NotFound
 from symphony.kvfs.file import File
-from symphony.kvfs.names import Namespace, parse
+from symphony.kvfs.names import Directory, parse
 
 
 def file(length: int = 0) -> File:
     arena: Any = SimpleNamespace(model="m")
-    return File(arena, "t", "t", 0.0, 0.0, length=length)
+    return File(arena, "t", "t", 0.0, 0.0, 0.0, length=length)
+
+
+def take(root: Directory, path: str) -> Any:
+    above = root.find(parse(path)[:-1])
+    assert isinstance(above, Directory)
+    return above.remove(parse(path)[-1])
 
 
 @pytest.mark.parametrize(
     "path",
     [
         *("", "a", "./a", "/a/../b", "/..", "/.", "/a/./b", "//a", "/a//b", "/a/"),
-        *("/a\x00b", "/a\nb", "/\x7f", "/\x85", "/\ud800"),
-        *("/" + "x" * 1024, "/a" * 33, "/" + "é" * 600),
+        *("/a\x00b", "/a\nb", "/\x7f", "/\x85", "/\ud800", "/a\u2028b", "/a\u2029"),
+        *("/" + "x" * 1024, "/a" * 33, "/" + "é" * 600, "/" + "e\u0301" * 100_000),
     ],
 )
 def test_paths_that_are_refused(path: str) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid) as caught:
         parse(path)
+    assert caught.value.hint
 
 
 def test_paths_that_are_fine() -> None:
@@ -38,6 +44,8 @@ def test_paths_that_are_fine() -> None:
     assert parse("/a/b c/ü.txt") == ("a", "b c", "ü.txt")
     assert parse("/u\u0308") == parse("/ü"), "one name for one look"
     assert parse("/...") == ("...",)
+    assert len(parse("/a" * 32)) == 32
+    assert parse("/" + "x" * 1023)
 
 
 @given(st.text())
@@ -50,56 +58,55 @@ def test_whatever_is_accepted_is_normal(path: str) -> None:
     assert not {"", ".", ".."} & set(parts)
 
 
-def test_directories_exist_as_long_as_a_name_lies_below() -> None:
-    names = Namespace()
+def test_a_directory_that_nobody_made_lives_while_a_name_lies_below() -> None:
+    root = Directory(None, "")
     a, b = file(3), file(4)
-    names.put("/d/e/a", a)
-    names.put("/d/b", b)
-    assert [(e.name, e.is_directory, e.length) for e in names.list("/d")] == [("b", False, 4), ("e", True, 0)]
-    assert names.remove("/d/e/a") is a
+    root.put(parse("/d/e/a"), a)
+    root.put(parse("/d/b"), b)
+    assert [(e.name, e.is_directory, e.length) for e in root.directory(("d",), "/d").list()] == [
+        ("b", False, 4),
+        ("e", True, 0),
+    ]
+    assert take(root, "/d/e/a") is a
     with pytest.raises(NotFound):
-        names.list("/d/e")
-    names.remove("/d/b")
-    assert names.list("/") == []
-    assert (names.count, a.names, b.names) == (0, 0, 0)
+        root.directory(("d", "e"), "/d/e")
+    take(root, "/d/b")
+    assert root.list() == []
+    assert (a.names, b.names) == ({}, {})
+
+
+def test_a_directory_that_was_made_stays() -> None:
+    root = Directory(None, "")
+    root.put(parse("/d/e"), Directory(None, "", "t"))
+    root.put(parse("/d/e/x/y"), file())
+    take(root, "/d/e/x/y")
+    assert [parts for parts, _ in root.walk()] == [("d",), ("d", "e")]
+
+
+def test_files_know_their_places_when_directories_move() -> None:
+    root = Directory(None, "")
+    f = file()
+    root.put(parse("/d/e/f"), f)
+    root.put(parse("/g"), f)
+    root.put(parse("/new/place"), take(root, "/d/e"))
+    assert [parts for parts, _ in root.walk()] == [("g",), ("new",), ("new", "place"), ("new", "place", "f")]
+    assert [(directory.name, name) for directory, name in f.names] == [("place", "f"), ("", "g")]
+    for directory, name in list(f.names):
+        directory.remove(name)
+    assert list(root.walk()) == []
 
 
 def test_files_and_directories_do_not_mix() -> None:
-    names = Namespace()
-    names.put("/d/a", file())
-    for path in ("/d", "/"):
-        with pytest.raises(Invalid):
-            names.get(path)
-    with pytest.raises(Exists, match="is a directory"):
-        names.put("/d", file())
-    with pytest.raises(Exists, match="/d/a is a file"):
-        names.put("/d/a/x/y", file())
-    with pytest.raises(Invalid, match="root"):
-        names.put("/", file())
+    root = Directory(None, "")
+    root.put(parse("/d/a"), file())
+    for path, why in (
+        ("/d", "/d is a directory"),
+        ("/d/a", "/d/a exists"),
+        ("/d/a/x/y", "^/d/a is a file, so /d/a/x/y"),
+    ):
+        with pytest.raises(Exists, match=why):
+            root.check_free(parse(path), path)
+    root.check_free(parse("/d/b/c"), "/d/b/c")
     with pytest.raises(Invalid, match="is a file"):
-        names.list("/d/a")
-    with pytest.raises(NotFound):
-        names.get("/d/a/x")
-    with pytest.raises(NotFound):
-        names.remove("/x")
-    assert names.count == 1
-
-
-def test_put_replaces_and_says_whom() -> None:
-    names = Namespace()
-    a, b = file(), file()
-    assert names.put("/x", a) is None
-    assert names.put("/x", b) is a
-    assert (a.names, b.names, names.count) == (0, 1, 1)
-    assert list(names.files()) == [b]
-
-
-def test_the_number_of_names_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names_module, "MAX_NAMES_PER_TENANT", 2)
-    names = Namespace()
-    names.put("/a", file())
-    names.put("/b", file())
-    with pytest.raises(LimitExceeded, match="2 names"):
-        names.put("/d/c", file())
-    assert names.put("/b", file()) is not None
-    assert [e.name for e in names.list("/")] == ["a", "b"]
+        root.directory(parse("/d/a"), "/d/a")
+    assert root.find(parse("/d/a/x")) is None

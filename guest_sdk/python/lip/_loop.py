@@ -3,7 +3,8 @@
 A turn runs what is ready; when nothing is, it polls everything that somebody waits for. Timers share one host timer,
 for the earliest deadline. Two things make waiting cheap, because a program that chooses every token waits once a token:
 
-- an operation that finds nothing else ready polls on the spot (`ready`), without a future and a task switch;
+- an operation that finds that nothing else can happen meanwhile (`alone`) suspends the program in one call of the host;
+  one that only finds nothing ready polls on the spot (`ready`), without a future and a task switch;
 - what is waited for is a pollable that its owner keeps, not a new one a wait.
 
 It knows nothing of models, files or JSON. Threads, sockets and subprocesses do not exist in a LIP.
@@ -17,6 +18,7 @@ import heapq
 import itertools
 import sys
 import traceback
+from asyncio import current_task
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -79,7 +81,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._alarm_at = 0.0
         self._spins = 0
         self._running = False
-        self._stdout = sys.stdout
+        self._flush = sys.stdout.flush
 
     # --- running ---------------------------------------------------------------------------------------------------
 
@@ -102,7 +104,7 @@ class Loop(asyncio.AbstractEventLoop):
             sys.set_asyncgen_hooks(*hooks)
             asyncio._set_running_loop(None)
             self._running = False
-            self._stdout.flush()
+            self._flush()
 
     def _until(self, future: asyncio.Future[Any]) -> None:
         while not future.done():
@@ -136,26 +138,33 @@ class Loop(asyncio.AbstractEventLoop):
         finally:
             self._waits.pop(future, None)
 
-    def ready(self, pollable: Any) -> bool:
-        """Wait for the pollable here and now, if no other task could use the time. False: use `suspend`.
+    def alone(self) -> bool:
+        """Whether nothing else can happen in this program before the current task goes on: no callback is ready, and no
+        pollable or timer is waited for. Then the task may as well hold up the whole program in a call of the host.
 
-        Never polls in place of a task that is being cancelled: that must reach a real suspension.
+        Never for a task that is being cancelled: that must reach a real suspension.
         """
-        if self._ready:
+        if self._ready or self._waits or (self._timers and self._pending()):
             return False
-        task = asyncio.current_task(self)
+        task = current_task(self)
         if task is None or task.cancelling():
             return False
-        if not self._waits and not self._timers:
-            self._stdout.flush()
-            _host.poll.poll([pollable])
-            return True
+        self._flush()
+        return True
+
+    def ready(self, pollable: Any) -> bool:
+        """Wait for the pollable here and now, if no other task could use the time. False: use `suspend`."""
+        if self._ready:
+            return False
+        task = current_task(self)
+        if task is None or task.cancelling():
+            return False
         return self._poll(pollable, True) and not self._ready
 
     def _poll(self, extra: Any, block: bool) -> bool:
         """Ask the host what is ready among everything waited for, and `extra`; true if that is."""
         self._spins = 0
-        self._stdout.flush()
+        self._flush()
         futures = list(self._waits)
         pollables = list(self._waits.values())
         if extra is not None:
@@ -190,10 +199,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     def _arm(self) -> Any:
         """The host's timer for the earliest deadline, if there is one."""
-        timers = self._timers
-        while timers and timers[0][2].cancelled():
-            heapq.heappop(timers)
-        at = timers[0][0] if timers else None
+        at = self._timers[0][0] if self._pending() else None
         if self._alarm is not None and at != self._alarm_at:
             self._alarm.__exit__(None, None, None)
             self._alarm = None
@@ -201,6 +207,13 @@ class Loop(asyncio.AbstractEventLoop):
             self._alarm = _host.clock.subscribe_instant(max(0, int(at * 1e9)))
             self._alarm_at = at
         return self._alarm
+
+    def _pending(self) -> bool:
+        """Whether somebody still waits for a timer; the first one is such a timer then."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        return bool(timers)
 
     def _fire(self) -> None:
         now = self.time() + 1e-6  # the host's clock has nanoseconds, this float a little less

@@ -259,7 +259,10 @@ class Context:
 
     async def _predict(self, tokens: list[int], outputs: Any, readings: Any) -> list[Any]:
         loop = cast(Loop, asyncio.get_running_loop())
+        alone = loop.alone()
         try:
+            if alone:
+                return _host.infer.predict(self._file, tokens, outputs, readings)
             prediction = _host.infer.pred(self._file, tokens, outputs, readings)
         except _host.Err as error:
             raise from_wit(error.value) from None

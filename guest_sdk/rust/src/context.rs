@@ -10,7 +10,7 @@ use crate::bindings::symphony::lip::{infer, kvfs, types};
 use crate::bindings::wasi::io::poll::Pollable;
 use crate::chat::Conversation;
 use crate::error::{Error, ErrorCode, Result};
-use crate::executor::ready;
+use crate::executor::{alone, ready};
 use crate::fs::Stat;
 use crate::model::{Model, ModelInfo, Token};
 use crate::sampling::{Distribution, Readings, Sampling};
@@ -301,11 +301,15 @@ impl Context {
     ) -> Result<Vec<infer::Distribution>> {
         let all =
             if self.buffer.is_empty() { Cow::Borrowed(tokens) } else { Cow::Owned([&self.buffer, tokens].concat()) };
-        let prediction = infer::pred(&self.file, &all, &outputs, readings)?;
-        let answer = loop {
-            ready(&self.idle).await;
-            if let Some(answer) = prediction.get() {
-                break answer?;
+        let answer = if alone().await {
+            infer::predict(&self.file, &all, &outputs, readings)?
+        } else {
+            let prediction = infer::pred(&self.file, &all, &outputs, readings)?;
+            loop {
+                ready(&self.idle).await;
+                if let Some(answer) = prediction.get() {
+                    break answer?;
+                }
             }
         };
         self.buffer.clear();

@@ -349,15 +349,15 @@ class Core(Files):
         if op in session.operations:
             raise Invalid(f"operation {op} is in flight already", "choose a new id")
 
+    def _check_operations(self, session: Session) -> None:
+        if len(session.operations) >= self._config.max_operations:
+            raise LimitExceeded(
+                f"the process has {len(session.operations)} operations in flight, the limit", "wait for some of them"
+            )
+
 
 def _tell(started: asyncio.Future[None], loop: StepLoop, op: int) -> None:
     """A prediction that had to wait for its file could, or could not, be started."""
     error = None if started.cancelled() else started.exception()
     if error is not None:
         loop.deliver(op, error if isinstance(error, SymphonyError) else InternalError(f"the host failed: {error!r}"))
-
-    def _check_operations(self, session: Session) -> None:
-        if len(session.operations) >= self._config.max_operations:
-            raise LimitExceeded(
-                f"the process has {len(session.operations)} operations in flight, the limit", "wait for some of them"
-            )

@@ -10,14 +10,14 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from symphony.syscall.pollable import Waiter
+from symphony.syscall.pollable import Suspension
 
 _log = logging.getLogger(__name__)
 
 
 def attach(awaited: Any, wake: Callable[..., None]) -> None:
     """Call `wake` once when what a coroutine yielded is there. A bare yield wakes at once."""
-    if awaited.__class__ is Waiter:
+    if isinstance(awaited, Suspension):
         awaited.attach(wake)
     elif isinstance(awaited, asyncio.Future):
         awaited._asyncio_future_blocking = False  # type: ignore[attr-defined]

@@ -8,8 +8,8 @@
 A turn polls wasmtime's future. The guest runs on its fiber until it calls the host: the callback there decodes the
 arguments, leaves them as the pending call and returns; the future then reports "not ready". On the main stack the turn
 runs the handler, writes the answer, marks the call's cell, and polls again. "Not ready" *without* a pending call is a
-fuel yield, so the pending call is cleared before each poll. A handler that waits returns a `Waiter`, or is a coroutine
-driven right here, without a task: what it yields gets a callback that only reports `on_wake`.
+fuel yield, so the pending call is cleared before each poll. A handler that waits returns a `Suspension`, or is a
+coroutine driven right here, without a task: what it yields gets a callback that only reports `on_wake`.
 
 Rules that keep the host alive (docs/security.md): nothing but decoding happens on the fiber; no exception leaves a
 callback; one call a store, one store a run; release the future, then the store, then the slot.
@@ -36,7 +36,7 @@ from symphony.sandbox.drive import attach, run_detached
 from symphony.sandbox.layout import HandleLimit, HandleTable
 from symphony.sandbox.linker import Binding
 from symphony.sandbox.outcome import Exited, Failed, Outcome, Returned, Turn, ended_by
-from symphony.syscall.pollable import Waiter
+from symphony.syscall.pollable import Suspension
 from symphony.syscall.values import Exit
 
 if TYPE_CHECKING:
@@ -229,13 +229,13 @@ class Instance:
             try:
                 value = binding.handler(self.caller, *self._arguments)
                 kind = value.__class__
-                if kind is Waiter:
-                    self._block(value)
-                    return _TURN_BLOCKED
                 if kind is CoroutineType:
                     if not self._resume(value):
                         return self._turn_result()
                     continue
+                if isinstance(value, Suspension):
+                    self._block(value)
+                    return _TURN_BLOCKED
                 if binding.write is not None:
                     binding.write(self._results, value, self._context, self.handles)
             except BaseException as error:
@@ -259,15 +259,20 @@ class Instance:
         """Continue the syscall that waited. True: it is answered. False: it still waits, or the guest has ended."""
         if self._coroutine is not None:
             return self._resume(self._coroutine)
-        waiter, binding = self._awaited, self._binding
+        waiting, binding = self._awaited, self._binding
         assert binding is not None
-        ready = waiter.ready()
-        if not ready:  # what fired was taken back meanwhile
-            self._block(waiter)
-            return False
-        self._awaited = None
-        if binding.write is not None:
-            binding.write(self._results, ready, self._context, self.handles)
+        try:
+            value = waiting.answer()
+            if value is None:
+                self._block(waiting)
+                return False
+            self._awaited = None
+            if binding.write is not None:
+                binding.write(self._results, value, self._context, self.handles)
+        except BaseException as error:
+            self._awaited = None
+            if not self._answer_error(binding, error):
+                return False
         MEMORY[self._slot] = 1
         return True
 
@@ -380,7 +385,7 @@ class Instance:
         self.outcome = outcome
         sandbox = self._sandbox
         coroutine, self._coroutine = self._coroutine, None
-        if self._awaited.__class__ is Waiter:
+        if isinstance(self._awaited, Suspension):
             self._awaited.detach()
         self._awaited = self._binding = self._failure = None
         self._arguments = ()

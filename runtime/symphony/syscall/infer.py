@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symphony.core.messages import Chunk, GenerateOptions
@@ -18,7 +18,7 @@ from symphony.param import MAX_LISTED_TOKENS, MAX_STOP_CHARS, MAX_STOP_STRINGS, 
 from symphony.syscall.caller import Caller
 from symphony.syscall.inbox import Answer
 from symphony.syscall.kvfs import KvFile
-from symphony.syscall.pollable import Pollable
+from symphony.syscall.pollable import Pollable, Suspension
 from symphony.syscall.values import Err, Handler, Ok
 
 
@@ -73,6 +73,39 @@ class Prediction:
             return None
         self.close()
         return self.caller.core.cancel(self.caller.session, self.op)
+
+
+class Predicting(Suspension):
+    """A forward pass that holds up its guest."""
+
+    __slots__ = ("caller", "op", "result", "resume", "wanted")
+
+    def __init__(self, caller: Caller, wanted: Readings) -> None:
+        self.caller = caller
+        self.wanted = wanted
+        self.result: Answer = None
+        self.resume: Callable[[], None] | None = None
+        self.op = caller.inbox.register(self)
+
+    def deliver(self, answer: Answer) -> None:
+        self.result = answer
+        self.caller.inbox.forget(self.op)
+        if self.resume is not None:
+            self.resume()
+
+    def attach(self, resume: Callable[[], None]) -> None:
+        self.resume = resume
+        if self.result is not None:
+            resume()
+
+    def answer(self) -> list[Distribution] | None:
+        result = self.result
+        if isinstance(result, SymphonyError):
+            raise result
+        return None if result is None else _distributions(result, self.wanted)
+
+    def detach(self) -> None:
+        self.caller.inbox.forget(self.op)  # the end of the session cancels it in the core
 
 
 class Generation:
@@ -197,10 +230,26 @@ async def pred(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, An
     return prediction
 
 
+def predict(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], readings: Any) -> Predicting:
+    wanted = _readings_of(readings)
+    indexes = _indexes(outputs, len(tokens))
+    predicting = Predicting(caller, wanted)
+    try:
+        caller.core.predict(caller.session, file.id, predicting.op, tokens, indexes, wanted)
+    except BaseException:
+        predicting.detach()
+        raise
+    return predicting
+
+
 def prediction_subscribe(caller: Caller, prediction: Prediction) -> Pollable:
     if prediction.pollable is None:
         prediction.pollable = Pollable(prediction.closed)
     return prediction.pollable
+
+
+def _distributions(readings: list[Reading], wanted: Readings) -> list[Distribution]:
+    return [_distribution(reading, wanted) for reading in readings]
 
 
 def _distribution(reading: Reading, wanted: Readings) -> Distribution:
@@ -214,8 +263,7 @@ def prediction_get(caller: Caller, prediction: Prediction) -> Ok[list[Distributi
         return None
     if isinstance(answer, SymphonyError):
         return Err(answer)
-    wanted = prediction.wanted
-    return Ok([_distribution(reading, wanted) for reading in answer])
+    return Ok(_distributions(answer, prediction.wanted))
 
 
 async def generate(caller: Caller, file: KvFile, tokens: Any, options: Any) -> Generation:
@@ -268,6 +316,7 @@ async def generation_next(caller: Caller, generation: Generation) -> Ok[ChunkRec
 
 HANDLERS: Mapping[str, Handler] = {
     "symphony:lip/infer#pred": pred,
+    "symphony:lip/infer#predict": predict,
     "symphony:lip/infer#[method]prediction.subscribe": prediction_subscribe,
     "symphony:lip/infer#[method]prediction.get": prediction_get,
     "symphony:lip/infer#generate": generate,

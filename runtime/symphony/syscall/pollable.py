@@ -10,14 +10,31 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 
-class Waiter:
-    """One suspended syscall.
+class Suspension:
+    """A syscall that does nothing but wait: what its handler returns. `sandbox.instance` drives it."""
 
-    A handler that only waits returns it, and its answer is `ready()`, the indexes of the pollables that are. One that
-    goes on afterwards is a coroutine and awaits it, which yields it to whoever drives the syscall. Either way that is
-    `sandbox.instance`: it calls `attach`, and `wake` calls back once.
+    __slots__ = ()
+
+    def attach(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once when it may be over."""
+        raise NotImplementedError
+
+    def answer(self) -> Any:
+        """What the syscall returns, or raises. None: it is not over after all, attach again."""
+        raise NotImplementedError
+
+    def detach(self) -> None:
+        """The guest has ended."""
+        raise NotImplementedError
+
+
+class Waiter(Suspension):
+    """A syscall that is suspended until one of several pollables is ready; its answer: the indexes of those that are.
+
+    A handler that goes on afterwards is a coroutine and awaits it, which yields it to whoever drives the syscall.
     """
 
     __slots__ = ("pollables", "resume", "woken")
@@ -40,8 +57,10 @@ class Waiter:
                 ready.append(i)
         return ready
 
+    def answer(self) -> list[int] | None:
+        return self.ready() or None
+
     def attach(self, resume: Callable[[], None]) -> None:
-        """Call `resume` once when one of the pollables fires."""
         self.resume = resume
         self.woken = False
         for pollable in self.pollables:
@@ -59,7 +78,6 @@ class Waiter:
             self.resume()
 
     def detach(self) -> None:
-        """Leave every pollable: the guest has ended."""
         for pollable in self.pollables:
             pollable.waiters.pop(self, None)
 

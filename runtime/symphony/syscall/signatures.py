@@ -167,6 +167,15 @@ SIGNATURES: dict[str, Signature] = {
         ),
         ("result", ("own", "symphony:lip/infer#prediction"), LIP_TYPES_ERROR),
     ),
+    "symphony:lip/infer#predict": (
+        (
+            ("file", ("borrow", "symphony:lip/kvfs#kv-file")),
+            ("tokens", ("list", LIP_TYPES_TOKEN)),
+            ("outputs", LIP_INFER_OUTPUTS),
+            ("readings", LIP_INFER_READINGS),
+        ),
+        ("result", ("list", LIP_INFER_DISTRIBUTION), LIP_TYPES_ERROR),
+    ),
     "symphony:lip/infer#generate": (
         (
             ("file", ("borrow", "symphony:lip/kvfs#kv-file")),

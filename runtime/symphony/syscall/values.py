@@ -64,7 +64,7 @@ class Exit(BaseException):
 
 Handler = Callable[..., Any | Awaitable[Any]]
 """`handler(caller, *arguments)`: a plain function, or `async def` if it may suspend the guest. (One that does nothing
-but wait for pollables returns a `pollable.Waiter`.)
+but wait returns a `pollable.Suspension`.)
 
 Where the WIT result is `result<T, error>` (the project's own error record), a handler returns a `T` and raises
 `SymphonyError`; for other results it returns what the table above says. A `SymphonyError` out of a function whose
