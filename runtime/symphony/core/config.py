@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from symphony.core.loop import TIMER_RESOLUTION
 from symphony.param import MAX_FILES_PER_TENANT, MAX_LOCKS, MAX_NAMES_PER_TENANT, MAX_OPEN_FILES, MAX_OPERATIONS
+from symphony.sched.adaptive import Adaptive
 from symphony.sched.batch import BatchLimits
-from symphony.sched.dispatch import ClosedLoop, Dispatch
+from symphony.sched.dispatch import Dispatch
 
 
 @dataclass(slots=True, frozen=True)
@@ -18,7 +19,7 @@ class CoreConfig:
 
     batch: BatchLimits = field(default_factory=BatchLimits)
     tenant_weights: Mapping[str, float] = field(default_factory=dict[str, float])
-    dispatch: Callable[[], Dispatch] = ClosedLoop
+    dispatch: Callable[[], Dispatch] = Adaptive
     max_open_files: int = MAX_OPEN_FILES
     max_operations: int = MAX_OPERATIONS
     max_locks: int = MAX_LOCKS
