@@ -11,8 +11,9 @@ from symphony.core.core import CoreConfig
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import Batch, RowResult
 from symphony.errors import InternalError
+from symphony.sched.adaptive import Adaptive
 from symphony.sched.batch import BatchLimits
-from symphony.sched.dispatch import ClosedLoop, Dispatch, Eager
+from symphony.sched.dispatch import Dispatch, Eager
 
 
 class Clock:
@@ -53,7 +54,7 @@ async def rows_a_step(policy: type[Dispatch]) -> float:
 
 @run
 async def test_in_loop_guests_fill_the_batch() -> None:
-    assert await rows_a_step(ClosedLoop) >= 0.8 * 64
+    assert await rows_a_step(Adaptive) >= 0.8 * 64
     assert await rows_a_step(Eager) < 0.6 * 64
 
 

@@ -17,8 +17,9 @@ from symphony.param import (
     TENANT_PAGE_SHARE,
     TENANT_SLOT_SHARE,
 )
+from symphony.sched.adaptive import Adaptive
 from symphony.sched.batch import BatchLimits
-from symphony.sched.dispatch import ClosedLoop, Dispatch
+from symphony.sched.dispatch import Dispatch
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,7 +28,7 @@ class CoreConfig:
 
     batch: BatchLimits = field(default_factory=BatchLimits)
     tenant_weights: Mapping[str, float] = field(default_factory=dict[str, float])
-    dispatch: Callable[[], Dispatch] = ClosedLoop
+    dispatch: Callable[[], Dispatch] = Adaptive
     max_open_files: int = MAX_OPEN_FILES
     max_operations: int = MAX_OPERATIONS
     max_locks: int = MAX_LOCKS
