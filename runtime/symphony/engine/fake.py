@@ -283,9 +283,7 @@ def _clashes(rows: Sequence[Row], size: int, copied: set[tuple[int, int]]) -> di
                 if page < len(row.block_table):
                     place = (row.block_table[page], position % size)
                     if place in copied:
-                        wrong[index] = (
-                            f"row {index} writes entry {place[1]} of page {place[0]}, which an entry copy wrote"
-                        )
+                        wrong[index] = f"row {index} writes entry {position}, which an entry copy wrote in this step"
                     other = writers.setdefault(place, index)
                     if other != index:
                         wrong[index] = wrong[other] = f"rows {other} and {index} write the same slot"

@@ -114,10 +114,10 @@ class FakeMemory:
         writes = [*[(HOST, slot) for _, slot in out], *[(DEVICE, page) for _, page in back]]
         if len(set(writes)) != len(writes) or set(reads) & set(writes):
             raise ValueError(f"moves race with each other: out {list(out)}, back {list(back)}")
-        for slot, _ in back:
-            if not any(self.host[slot]):
-                raise ValueError(f"a move reads host slot {slot}, which was never written")
         with self.flight("a move", reads, writes):
+            for slot, _ in back:
+                if not any(self.host[slot]):
+                    raise ValueError(f"a move reads host slot {slot}, which was never written")
             found = [list(self._tier(tier)[number]) for tier, number in reads]
             for tier, number in writes:
                 self._tier(tier)[number] = [None] * self._size
