@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from kernel_cases import CASES, LONG, SHARED, Case, difference, pages_differ
+from kernel_cases import CASES, ENTRIES, LONG, SHARED, Case, difference, entries_differ, moves_differ, pages_differ
 
 from bench.model_shapes import SHAPES, write
 from symphony.engine.local import LocalEngine
@@ -40,6 +40,13 @@ def kernels(device: torch.device) -> bool:
         ]
         good &= errors[0] < BOUND and errors[1] < BOUND and errors[2] < 1e-5
         print(f"{case.name:34} {errors[0]:9.1e} {errors[1]:9.1e} {errors[2]:9.1e}")
+    for name, copies in ENTRIES:
+        errors = [entries_differ("triton", copies, device, t) for t in (torch.bfloat16, torch.float16, torch.float32)]
+        good &= errors[0] < BOUND and errors[1] < BOUND and errors[2] < 1e-5
+        print(f"{'entries: ' + name:34} {errors[0]:9.1e} {errors[1]:9.1e} {errors[2]:9.1e}")
+    moved = [moves_differ("triton", device, t) for t in (torch.bfloat16, torch.float32)]
+    print(f"{'pages to the host and back':34} {moved[0]:9} {'':9} {moved[1]:9}")
+    good &= not any(moved)
     exact = [pages_differ("triton", device, t) for t in (torch.bfloat16, torch.float32)]
     print(f"{'page copy, cleared slots':34} {exact[0]:9.1e} {'':9} {exact[1]:9.1e}")
     return good and not any(exact)
