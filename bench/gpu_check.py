@@ -88,7 +88,7 @@ def tiny(device: str) -> bool:
         (device, "float32", "triton"),
         (device, "bfloat16", "triton"),
     ):
-        engine = LocalEngine.load("tiny", device=where, dtype=dtype, attention=attention, pages=600)
+        engine = LocalEngine.load("tiny", device=where, dtype=dtype, attention=attention, pages=600, host_pages=0)
         for kind, sample in (("greedy", GREEDY), ("sampled", Sampling(temperature=0.8, top_p=0.9, seed=7))):
             runs[where, dtype, attention, kind] = generate(engine, prompts, 32, Readings(sample=sample))[0]
         engine.close()
@@ -106,7 +106,7 @@ def tiny(device: str) -> bool:
 
 
 def talk(device: str) -> None:
-    engine = LocalEngine.load("tiny", device=device)
+    engine = LocalEngine.load("tiny", device=device, host_pages=0)
     print(f"\n{engine.describe()}")
     question = {"messages": [{"role": "user", "content": "Hello, who are you?"}], "add_generation_prompt": True}
     try:
@@ -141,7 +141,7 @@ def billion(device: str, layers: int, steps: int) -> None:
         print(f"\n{title:50} {'load s':>8} {'prefill ms':>10} {'decode ms':>10} {'tok/s':>9}")
         for attention, batches in (("torch", (4,)), ("triton", (1, 4, 64, 256))):
             begin = time.perf_counter()
-            engine = LocalEngine.load(root, device=device, attention=attention)
+            engine = LocalEngine.load(root, device=device, attention=attention, host_pages=0)
             load = time.perf_counter() - begin
             for batch in batches:
                 outs[attention, batch] = timed(engine, "greedy", batch, steps, load, Readings(sample=GREEDY))

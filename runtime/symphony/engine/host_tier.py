@@ -44,6 +44,8 @@ class HostTier:
 
     async def move(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
         """See `engine.Engine.move`. Even if cancelled it first waits for the end: until then its pages are in use."""
+        if not out and not back:
+            return
         self._check(out, back)
         call = asyncio.get_running_loop().run_in_executor(self._threads, self._run, out, back, self._ran)
         try:
