@@ -11,6 +11,7 @@ import math
 import re
 import sys
 from collections import Counter
+from fnmatch import fnmatch
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +27,9 @@ class FakePollable:
     def __init__(self, host: FakeHost, ready: Any, at: int | None = None) -> None:
         self.host, self.is_ready, self.at = host, ready, at
         host.open_pollables += 1
+
+    def __enter__(self) -> FakePollable:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.host.open_pollables -= 1
@@ -83,6 +87,8 @@ class FakeFile:
     def __init__(self, host: FakeHost, ids: list[int]) -> None:
         self.host, self.ids, self.closed = host, ids, False
         self.busy: FakeOperation | None = None
+        self.mode = host.kvfs.Mode.OWNER_READ | host.kvfs.Mode.OWNER_WRITE | host.kvfs.Mode.TENANT_READ
+        self.seconds: int | None = None
         host.files.append(self)
 
     def idle(self) -> FakePollable:
@@ -107,11 +113,53 @@ class FakeFile:
             raise self.host.error("EXISTS", f"{path} exists")
         self.host.names[path] = list(self.ids)
 
+    def link(self, path: str) -> None:
+        self.host.names[path] = self.ids
+
+    def set_mode(self, mode: Any) -> None:
+        self.mode = mode
+
+    def set_ttl(self, seconds: int | None) -> None:
+        self.seconds = seconds
+
+    def lock(self, kind: Any) -> FakeLock:
+        return FakeLock(self.host, kind, held=False)
+
+    def try_lock(self, kind: Any) -> FakeLock:
+        return FakeLock(self.host, kind, held=True)
+
     def stat(self) -> Any:
-        return self.host.kvfs.Stat(len(self.ids), 1, 0, "local", 1, 2, 0)
+        return self.host.stat(self.ids, self.mode, self.seconds)
+
+    def __enter__(self) -> FakeFile:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.closed = True
+
+
+class FakeLock:
+    """A lock whose turn comes with the next poll in which nothing else is ready."""
+
+    def __init__(self, host: FakeHost, kind: Any, held: bool) -> None:
+        self.host, self.kind, self.is_held, self.dropped = host, kind, held, False
+        host.locks.append(self)
+        if not held:
+            host.flight.append(self)
+
+    def complete(self) -> None:
+        self.is_held = True
+
+    def subscribe(self) -> FakePollable:
+        return FakePollable(self.host, lambda: self.is_held)
+
+    def held(self) -> bool:
+        return self.is_held
+
+    def __exit__(self, *_: object) -> None:
+        self.dropped = True
+        if self in self.host.flight:
+            self.host.flight.remove(self)
 
 
 class FakeHost:
@@ -123,7 +171,8 @@ class FakeHost:
         self.calls: Counter[str] = Counter()
         self.files: list[FakeFile] = []
         self.names: dict[str, list[int]] = {}
-        self.flight: list[FakeOperation] = []
+        self.locks: list[FakeLock] = []
+        self.flight: list[Any] = []
         self.dropped: list[FakeOperation] = []
         self.polled: list[int] = []
         self.open_pollables = 0
@@ -175,6 +224,7 @@ class FakeHost:
 
         self.model.Model, self.kvfs.KvFile = Model, KvFile
         self.kvfs.stat_path = self._stat_path
+        self.kvfs.glob = lambda pattern: sorted(path for path in self.names if fnmatch(path, pattern))
         self.infer.pred, self.infer.predict, self.infer.generate = self._pred, self._predict, self._generate
         self.poll.poll = self._poll
         self.clock.now = lambda: self.now
@@ -187,7 +237,11 @@ class FakeHost:
     def _stat_path(self, path: str) -> Any:
         if path not in self.names:
             raise self.error("NOT_FOUND", f"no {path}")
-        return self.kvfs.Stat(len(self.names[path]), 1, 0, "local", 1, 2, 1)
+        return self.stat(self.names[path], self.kvfs.Mode(0), 60)
+
+    def stat(self, ids: list[int], mode: Any, ttl: int | None) -> Any:
+        length, tier = len(ids), self.kvfs.Tier.DEVICE
+        return self.kvfs.Stat(length, length, 1, 0, tier, False, "local", "me", mode, 1, 2, 3, ttl, 1)
 
     def _poll(self, pollables: list[FakePollable]) -> list[int]:
         self.calls["poll"] += 1

@@ -32,6 +32,7 @@ from .errors import (
     TimedOut,
     Unavailable,
 )
+from .lock import Lock
 from .stream import Chunk, Completion, Stream
 from .tools import Tool, Usage, emit, log, now, sleep, tool, tools, usage
 
@@ -47,6 +48,7 @@ __all__ = [
     "Internal",
     "Invalid",
     "LimitExceeded",
+    "Lock",
     "ModelInfo",
     "NoSpace",
     "NotFound",

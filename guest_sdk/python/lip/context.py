@@ -19,7 +19,8 @@ from ._model import Model, ModelInfo, open_model
 from ._sampling import count, ids, sampling, stops
 from .distribution import Dist
 from .errors import Invalid, call, from_wit
-from .fs import Stat, stat_of
+from .fs import Stat, mode_of, stat_of
+from .lock import Lock
 from .stream import Completion, Stream
 
 
@@ -49,9 +50,10 @@ class Context:
     def open(
         cls, path: str, *, write: bool = False, create: bool = False, model: str | None = None, **template: Any
     ) -> Self:
-        """A named file: a private copy-on-write fork of it, or with `write` the file itself.
+        """A named file: a private copy-on-write fork of it, or with `write` the file itself, to be edited in place.
 
-        At once, whatever its length; pages come in when they are used. Raises `NotFound`.
+        A fork needs the right to read only. At once, whatever its length; pages come in when they are used.
+        Raises `NotFound`, `PermissionDenied`.
         """
         opened = open_model(model)
         flags = _host.kvfs.OpenFlags
@@ -209,8 +211,35 @@ class Context:
         await self.flush()
         call(self._file.save, _host.text(path), overwrite)
 
+    async def link(self, path: str) -> None:
+        """Give the context's own file a name, or one more: whoever opens that with `write` edits this very file."""
+        await self.flush()
+        call(self._file.link, _host.text(path))
+
+    def chmod(self, *, owner: str | None = None, tenant: str | None = None, other: str | None = None) -> None:
+        """Say what the owner, others of the tenant, and all others may do: 'rw', 'r', 'w' or ''; None: as before."""
+        changes = {"owner": owner, "tenant": tenant, "other": other}
+        call(self._file.set_mode, mode_of(self._file.stat().mode, changes))
+
+    def ttl(self, seconds: int | None) -> None:
+        """Let the file's names go so many seconds after its last use; None: never."""
+        call(self._file.set_ttl, None if seconds is None else count("ttl", seconds))
+
+    def lock(self, *, shared: bool = False) -> Lock:
+        """Stand in line for an advisory lock on the file: `async with ctx.lock():`, or `await` it and `release()` it.
+
+        Raises `Busy` at once where the wait could never end: its holder waits for a lock of this program.
+        """
+        kind = _host.kvfs.LockKind
+        return Lock(call(self._file.lock, kind.SHARED if shared else kind.EXCLUSIVE))
+
+    def try_lock(self, *, shared: bool = False) -> Lock:
+        """The lock now, or `Busy`."""
+        kind = _host.kvfs.LockKind
+        return Lock(call(self._file.try_lock, kind.SHARED if shared else kind.EXCLUSIVE))
+
     def stat(self) -> Stat:
-        """Length, pages, owner, times of the file, without what is buffered."""
+        """Length, pages, owner, mode, times of the file, without what is buffered."""
         return stat_of(self._file.stat())
 
     # --- the model -------------------------------------------------------------------------------------------------

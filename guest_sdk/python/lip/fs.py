@@ -1,4 +1,4 @@
-"""Names of KV files: `lip.fs.ls`, `stat`, `exists`, `rename`, `unlink`. All answer at once."""
+"""Names of KV files: `lip.fs.ls`, `glob`, `stat`, `exists`, `mkdir`, `rename`, `unlink`, `link`. All answer at once."""
 
 from __future__ import annotations
 
@@ -6,19 +6,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _host
-from .errors import NotFound, call
+from ._model import open_model
+from .errors import Invalid, NotFound, call
+
+_CLASSES = ("owner", "tenant", "other")
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What is known of a file. `created` and `modified` are seconds since the epoch."""
+    """What is known of a file. Times are seconds since the epoch.
+
+    length        tokens
+    plain         leading tokens that were computed in order; what `extract` and `append` bring is not
+    unique_pages  pages that only this file holds; shared_pages: with other files or the prefix cache
+    tier          'device', 'host' or 'evicted': where the keys and values are
+    mode          such as 'rwr---': what owner, tenant and others may do
+    used          when it was last opened, forked, changed or closed
+    ttl           seconds after that at which its names go; None: they stay
+    names         how many it has
+    """
 
     length: int
+    plain: int
     unique_pages: int
     shared_pages: int
+    tier: str
+    pinned: bool
+    tenant: str
     owner: str
+    mode: str
     created: int
     modified: int
+    used: int
+    ttl: int | None
     names: int
 
 
@@ -32,12 +52,57 @@ class Entry:
 
 
 def stat_of(raw: Any) -> Stat:
-    return Stat(raw.length, raw.unique_pages, raw.shared_pages, raw.owner, raw.created, raw.modified, raw.names)
+    return Stat(
+        raw.length,
+        raw.plain,
+        raw.unique_pages,
+        raw.shared_pages,
+        raw.tier.name.lower(),
+        raw.pinned,
+        raw.tenant,
+        raw.owner,
+        _letters(raw.mode),
+        raw.created,
+        raw.modified,
+        raw.used,
+        raw.ttl,
+        raw.names,
+    )
+
+
+def mode_of(raw: Any, changes: dict[str, str | None]) -> Any:
+    """The host's flags `raw`, where what a class may do is changed to letters such as 'rw'."""
+    flags = _host.kvfs.Mode
+    for name, letters in changes.items():
+        if letters is None:
+            continue
+        if set(letters) - set("rw"):
+            raise Invalid(f"chmod({name}={letters!r}): what may be done is not understood", "use 'rw', 'r', 'w' or ''")
+        for letter, verb in (("r", "READ"), ("w", "WRITE")):
+            bit = flags[f"{name.upper()}_{verb}"]
+            raw = raw | bit if letter in letters else raw & ~bit
+    return raw
+
+
+def _letters(raw: Any) -> str:
+    flags = _host.kvfs.Mode
+    verbs = (("r", "READ"), ("w", "WRITE"))
+    return "".join(
+        letter if raw & flags[f"{name.upper()}_{verb}"] else "-" for name in _CLASSES for letter, verb in verbs
+    )
 
 
 def ls(path: str = "/") -> list[Entry]:
     """The names below a directory, sorted."""
     return [Entry(raw.name, raw.is_directory, raw.length) for raw in call(_host.kvfs.list, _host.text(path))]
+
+
+def glob(pattern: str) -> list[str]:
+    """The paths of the files that match, sorted: `*`, `?`, `[a-z]` within a name, `**` for any number of directories.
+
+    What is shared is looked into if the pattern begins with `/shared`.
+    """
+    return call(_host.kvfs.glob, _host.text(pattern))
 
 
 def stat(path: str) -> Stat:
@@ -53,11 +118,22 @@ def exists(path: str) -> bool:
     return True
 
 
+def mkdir(path: str) -> None:
+    """Make a directory, with those above it; it stays when it is empty. Others live while a name lies below them."""
+    call(_host.kvfs.mkdir, _host.text(path))
+
+
 def rename(old: str, new: str) -> None:
-    """Give a file another name; atomic, never replaces."""
+    """Give a file another name, or a directory with all that lies below it; atomic, never replaces."""
     call(_host.kvfs.rename, _host.text(old), _host.text(new))
 
 
 def unlink(path: str) -> None:
-    """Remove a name. Contexts that are open stay usable."""
+    """Remove a name; contexts that are open stay usable. Or an empty directory."""
     call(_host.kvfs.unlink, _host.text(path))
+
+
+def link(old: str, new: str, *, model: str | None = None) -> None:
+    """Give a file a second name. It has to be the default model's, or that of the model named."""
+    with call(_host.kvfs.KvFile.open, open_model(model).handle, _host.text(old), _host.kvfs.OpenFlags.WRITE) as file:
+        call(file.link, _host.text(new))

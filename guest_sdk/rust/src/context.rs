@@ -11,7 +11,8 @@ use crate::bindings::wasi::io::poll::Pollable;
 use crate::chat::Conversation;
 use crate::error::{Error, ErrorCode, Result};
 use crate::executor::{alone, ready};
-use crate::fs::Stat;
+use crate::fs::{Mode, Stat};
+use crate::lock::{Lock, LockKind};
 use crate::model::{Model, ModelInfo, Token};
 use crate::sampling::{Distribution, Readings, Sampling};
 use crate::stream::{Completion, Stream};
@@ -246,7 +247,33 @@ impl Context {
         Ok(self.file.save(path, overwrite)?)
     }
 
-    /// Length, pages, owner and times of the file, without what is buffered.
+    /// Give the context's own file a name, or one more: whoever opens that with `WRITE` edits this very file.
+    pub async fn link(&mut self, path: &str) -> Result<()> {
+        self.flush().await?;
+        Ok(self.file.link(path)?)
+    }
+
+    /// Say who may do what from now on.
+    pub fn chmod(&self, mode: Mode) -> Result<()> {
+        Ok(self.file.set_mode(mode)?)
+    }
+
+    /// Let the file's names go so many seconds after its last use; `None`: never.
+    pub fn ttl(&self, seconds: Option<u32>) -> Result<()> {
+        Ok(self.file.set_ttl(seconds)?)
+    }
+
+    /// Wait for an advisory lock on the file. Errors: busy, at once, where the wait could never end.
+    pub async fn lock(&self, kind: LockKind) -> Result<Lock> {
+        Ok(Lock::wait(self.file.lock(kind)?).await)
+    }
+
+    /// An advisory lock on the file, now. Errors: busy.
+    pub fn try_lock(&self, kind: LockKind) -> Result<Lock> {
+        Ok(Lock::new(self.file.try_lock(kind)?))
+    }
+
+    /// Length, pages, owner, mode and times of the file, without what is buffered.
     pub fn stat(&self) -> Stat {
         self.file.stat()
     }

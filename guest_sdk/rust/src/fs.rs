@@ -3,14 +3,19 @@
 use crate::bindings::symphony::lip::kvfs;
 use crate::error::{ErrorCode, Result};
 
-pub use kvfs::{Entry, Stat};
+pub use kvfs::{Entry, Mode, Stat, Tier};
 
 /// The names below a directory, sorted.
 pub fn list(path: &str) -> Result<Vec<Entry>> {
     Ok(kvfs::list(path)?)
 }
 
-/// Length, pages, owner and times of a named file.
+/// The paths of the files that match, sorted: `*`, `?`, `[a-z]` within a name, `**` for any number of directories.
+pub fn glob(pattern: &str) -> Result<Vec<String>> {
+    Ok(kvfs::glob(pattern)?)
+}
+
+/// Length, pages, owner, mode and times of a named file.
 pub fn stat(path: &str) -> Result<Stat> {
     Ok(kvfs::stat_path(path)?)
 }
@@ -24,12 +29,17 @@ pub fn exists(path: &str) -> Result<bool> {
     }
 }
 
-/// Give a file another name; atomic, never replaces.
+/// Make a directory, with those above it; it stays when it is empty. Others live while a name lies below them.
+pub fn mkdir(path: &str) -> Result<()> {
+    Ok(kvfs::mkdir(path)?)
+}
+
+/// Give a file another name, or a directory with all that lies below it; atomic, never replaces.
 pub fn rename(old: &str, new: &str) -> Result<()> {
     Ok(kvfs::rename(old, new)?)
 }
 
-/// Remove a name. Contexts that are open stay usable.
+/// Remove a name; contexts that are open stay usable. Or an empty directory.
 pub fn unlink(path: &str) -> Result<()> {
     Ok(kvfs::unlink(path)?)
 }

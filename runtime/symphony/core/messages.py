@@ -1,8 +1,8 @@
 """The core's language: what its callers say to it and hear from it.
 
 Plain slotted records, fields as in `wit/` (snake_case), so that they can cross a socket later (semantics 16). This
-module knows nothing of processes or Wasm. `Sampling`, `Readings` and `Reading` are the engine's own words, `Stat` and
-`Entry` those of kvfs.
+module knows nothing of processes or Wasm. `Sampling`, `Readings` and `Reading` are the engine's own words, `Stat`,
+`Entry` and `Mode` those of kvfs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,25 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from symphony.engine.messages import GREEDY, Reading, Readings, Sampling
+from symphony.kvfs.modes import Mode, bits_of, mode_of
 from symphony.kvfs.names import Entry
 from symphony.kvfs.stat import Stat
 
-__all__ = ["Chunk", "Entry", "Finish", "GenerateOptions", "Ranked", "Reading", "Readings", "Sampling", "Stat", "Usage"]
+__all__ = [
+    "Chunk",
+    "Entry",
+    "Finish",
+    "GenerateOptions",
+    "Mode",
+    "Ranked",
+    "Reading",
+    "Readings",
+    "Sampling",
+    "Stat",
+    "Usage",
+    "bits_of",
+    "mode_of",
+]
 
 Finish = tuple[str, int | None]
 """A case of `finish-reason` with its payload: ("stop-token", id), ("stop-string", index), ("length", None),

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from symphony.core.messages import Entry, Stat
+from symphony.core.messages import Entry, Stat, bits_of, mode_of
 from symphony.syscall.caller import Caller
+from symphony.syscall.inbox import Answer
 from symphony.syscall.model import Model
 from symphony.syscall.pollable import Pollable
 from symphony.syscall.values import Handler
@@ -37,6 +38,64 @@ class KvFile:
 
     async def drop(self) -> None:
         await self.caller.core.close_file(self.caller.session, self.id)
+
+
+class LockHandle:
+    """A guest's handle on a lock; `pollable` fires once it is held."""
+
+    __slots__ = ("caller", "id", "op", "pollable")
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.pollable = Pollable()
+        self.op = caller.inbox.register(self)
+        self.id: int | None = None
+        """None: the core refused it."""
+
+    def deliver(self, answer: Answer) -> None:
+        self.caller.inbox.forget(self.op)
+        self.pollable.fire()
+
+    async def drop(self) -> None:
+        self.caller.inbox.forget(self.op)
+        if self.id is not None:
+            await self.caller.core.unlock(self.caller.session, self.id)
+
+
+class StatRecord(NamedTuple):
+    length: int
+    plain: int
+    unique_pages: int
+    shared_pages: int
+    tier: str
+    pinned: bool
+    tenant: str
+    owner: str
+    mode: frozenset[str]
+    created: int
+    modified: int
+    used: int
+    ttl: int | None
+    names: int
+
+
+def _record(stat: Stat) -> StatRecord:
+    return StatRecord(
+        stat.length,
+        stat.plain,
+        stat.unique_pages,
+        stat.shared_pages,
+        stat.tier,
+        stat.pinned,
+        stat.tenant,
+        stat.owner,
+        bits_of(stat.mode),
+        stat.created,
+        stat.modified,
+        stat.used,
+        stat.ttl,
+        stat.names,
+    )
 
 
 class Span(NamedTuple):
@@ -75,8 +134,45 @@ async def save(caller: Caller, file: KvFile, path: str, overwrite: bool) -> None
     await caller.core.save(caller.session, file.id, path, overwrite)
 
 
-async def stat(caller: Caller, file: KvFile) -> Stat:
-    return await caller.core.stat(caller.session, file.id)
+async def link(caller: Caller, file: KvFile, path: str) -> None:
+    await caller.core.link(caller.session, file.id, path)
+
+
+async def stat(caller: Caller, file: KvFile) -> StatRecord:
+    return _record(await caller.core.stat(caller.session, file.id))
+
+
+async def set_mode(caller: Caller, file: KvFile, mode: frozenset[str]) -> None:
+    await caller.core.set_mode(caller.session, file.id, mode_of(mode))
+
+
+async def set_ttl(caller: Caller, file: KvFile, seconds: int | None) -> None:
+    await caller.core.set_ttl(caller.session, file.id, seconds)
+
+
+async def lock(caller: Caller, file: KvFile, kind: str) -> LockHandle:
+    handle = LockHandle(caller)
+    try:
+        handle.id = await caller.core.lock(caller.session, file.id, handle.op, kind == "shared")
+    except BaseException:
+        await handle.drop()
+        raise
+    return handle
+
+
+async def try_lock(caller: Caller, file: KvFile, kind: str) -> LockHandle:
+    handle = LockHandle(caller)
+    handle.deliver(None)
+    handle.id = await caller.core.try_lock(caller.session, file.id, kind == "shared")
+    return handle
+
+
+def lock_subscribe(caller: Caller, lock: LockHandle) -> Pollable:
+    return lock.pollable
+
+
+def lock_held(caller: Caller, lock: LockHandle) -> bool:
+    return lock.pollable.ready()
 
 
 def idle(caller: Caller, file: KvFile) -> Pollable:
@@ -87,8 +183,16 @@ async def list_directory(caller: Caller, path: str) -> list[Entry]:
     return await caller.core.list(caller.session, path)
 
 
-async def stat_path(caller: Caller, path: str) -> Stat:
-    return await caller.core.stat_path(caller.session, path)
+async def glob(caller: Caller, pattern: str) -> list[str]:
+    return await caller.core.glob(caller.session, pattern)
+
+
+async def stat_path(caller: Caller, path: str) -> StatRecord:
+    return _record(await caller.core.stat_path(caller.session, path))
+
+
+async def mkdir(caller: Caller, path: str) -> None:
+    await caller.core.mkdir(caller.session, path)
 
 
 async def rename(caller: Caller, old: str, new: str) -> None:
@@ -107,10 +211,19 @@ HANDLERS: Mapping[str, Handler] = {
     "symphony:lip/kvfs#[method]kv-file.tokens": tokens,
     "symphony:lip/kvfs#[method]kv-file.truncate": truncate,
     "symphony:lip/kvfs#[method]kv-file.save": save,
+    "symphony:lip/kvfs#[method]kv-file.link": link,
     "symphony:lip/kvfs#[method]kv-file.stat": stat,
+    "symphony:lip/kvfs#[method]kv-file.set-mode": set_mode,
+    "symphony:lip/kvfs#[method]kv-file.set-ttl": set_ttl,
+    "symphony:lip/kvfs#[method]kv-file.lock": lock,
+    "symphony:lip/kvfs#[method]kv-file.try-lock": try_lock,
+    "symphony:lip/kvfs#[method]lock.subscribe": lock_subscribe,
+    "symphony:lip/kvfs#[method]lock.held": lock_held,
     "symphony:lip/kvfs#[method]kv-file.idle": idle,
     "symphony:lip/kvfs#list": list_directory,
+    "symphony:lip/kvfs#glob": glob,
     "symphony:lip/kvfs#stat-path": stat_path,
+    "symphony:lip/kvfs#mkdir": mkdir,
     "symphony:lip/kvfs#rename": rename,
     "symphony:lip/kvfs#unlink": unlink,
 }

@@ -98,19 +98,32 @@ LIP_INFER_CHUNK: Type = (
     ),
 )
 LIP_KVFS_OPEN_FLAGS: Type = ("flags", ("write", "create", "exclusive"))
+LIP_KVFS_MODE: Type = (
+    "flags",
+    ("owner-read", "owner-write", "tenant-read", "tenant-write", "other-read", "other-write"),
+)
+LIP_KVFS_TIER: Type = ("enum", ("device", "host", "evicted"))
 LIP_KVFS_STAT: Type = (
     "record",
     (
         ("length", ("u32",)),
+        ("plain", ("u32",)),
         ("unique-pages", ("u32",)),
         ("shared-pages", ("u32",)),
+        ("tier", LIP_KVFS_TIER),
+        ("pinned", ("bool",)),
+        ("tenant", ("string",)),
         ("owner", ("string",)),
+        ("mode", LIP_KVFS_MODE),
         ("created", ("u64",)),
         ("modified", ("u64",)),
+        ("used", ("u64",)),
+        ("ttl", ("option", ("u32",))),
         ("names", ("u32",)),
     ),
 )
 LIP_KVFS_ENTRY: Type = ("record", (("name", ("string",)), ("is-directory", ("bool",)), ("length", ("u32",))))
+LIP_KVFS_LOCK_KIND: Type = ("enum", ("shared", "exclusive"))
 LIP_TYPES_SPAN: Type = ("record", (("start", ("u32",)), ("end", ("u32",))))
 LIP_LOG_LEVEL: Type = ("enum", ("debug", "info", "warn", "error"))
 LIP_MODEL_INFO: Type = (
@@ -185,6 +198,11 @@ SIGNATURES: dict[str, Signature] = {
         ("result", ("own", "symphony:lip/infer#generation"), LIP_TYPES_ERROR),
     ),
     "symphony:lip/ipc#emit": ((("text", ("string",)),), ("result", None, LIP_TYPES_ERROR)),
+    "symphony:lip/kvfs#[method]lock.subscribe": (
+        (("self", ("borrow", "symphony:lip/kvfs#lock")),),
+        ("own", "wasi:io/poll#pollable"),
+    ),
+    "symphony:lip/kvfs#[method]lock.held": ((("self", ("borrow", "symphony:lip/kvfs#lock")),), ("bool",)),
     "symphony:lip/kvfs#[static]kv-file.create": (
         (("model", ("borrow", "symphony:lip/model#model")),),
         ("result", ("own", "symphony:lip/kvfs#kv-file"), LIP_TYPES_ERROR),
@@ -210,13 +228,35 @@ SIGNATURES: dict[str, Signature] = {
         (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("path", ("string",)), ("overwrite", ("bool",))),
         ("result", None, LIP_TYPES_ERROR),
     ),
+    "symphony:lip/kvfs#[method]kv-file.link": (
+        (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("path", ("string",))),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
     "symphony:lip/kvfs#[method]kv-file.stat": ((("self", ("borrow", "symphony:lip/kvfs#kv-file")),), LIP_KVFS_STAT),
+    "symphony:lip/kvfs#[method]kv-file.set-mode": (
+        (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("mode", LIP_KVFS_MODE)),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/kvfs#[method]kv-file.set-ttl": (
+        (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("seconds", ("option", ("u32",)))),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/kvfs#[method]kv-file.lock": (
+        (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("kind", LIP_KVFS_LOCK_KIND)),
+        ("result", ("own", "symphony:lip/kvfs#lock"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/kvfs#[method]kv-file.try-lock": (
+        (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("kind", LIP_KVFS_LOCK_KIND)),
+        ("result", ("own", "symphony:lip/kvfs#lock"), LIP_TYPES_ERROR),
+    ),
     "symphony:lip/kvfs#[method]kv-file.idle": (
         (("self", ("borrow", "symphony:lip/kvfs#kv-file")),),
         ("own", "wasi:io/poll#pollable"),
     ),
     "symphony:lip/kvfs#list": ((("path", ("string",)),), ("result", ("list", LIP_KVFS_ENTRY), LIP_TYPES_ERROR)),
+    "symphony:lip/kvfs#glob": ((("pattern", ("string",)),), ("result", ("list", ("string",)), LIP_TYPES_ERROR)),
     "symphony:lip/kvfs#stat-path": ((("path", ("string",)),), ("result", LIP_KVFS_STAT, LIP_TYPES_ERROR)),
+    "symphony:lip/kvfs#mkdir": ((("path", ("string",)),), ("result", None, LIP_TYPES_ERROR)),
     "symphony:lip/kvfs#rename": ((("old", ("string",)), ("new", ("string",))), ("result", None, LIP_TYPES_ERROR)),
     "symphony:lip/kvfs#unlink": ((("path", ("string",)),), ("result", None, LIP_TYPES_ERROR)),
     "symphony:lip/log#write": ((("at", LIP_LOG_LEVEL), ("text", ("string",))), None),
@@ -282,6 +322,7 @@ SIGNATURES: dict[str, Signature] = {
 RESOURCES: tuple[str, ...] = (
     "symphony:lip/infer#prediction",
     "symphony:lip/infer#generation",
+    "symphony:lip/kvfs#lock",
     "symphony:lip/kvfs#kv-file",
     "symphony:lip/model#model",
     "symphony:lip/model#decoder",
