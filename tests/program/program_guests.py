@@ -74,6 +74,9 @@ class Nobody:
     environment: list[tuple[str, str]] = field(default_factory=list)
     written: bytearray = field(default_factory=bytearray)
 
+    def stirred(self) -> None:
+        """It has no files."""
+
     def stdio(self, stream: str, data: bytes) -> None:
         self.written += data
 

@@ -48,6 +48,9 @@ class FakeCaller:
     def log(self, level: str, text: str) -> None:
         self.logged.append((level, text))
 
+    def stirred(self) -> None:
+        """It has no files."""
+
     def stdio(self, stream: str, data: bytes) -> None:
         self.written[stream] += data
 

@@ -213,7 +213,7 @@ class Core(Files):
     def resume(self, session: int) -> None:
         """The process has what it waited for, something else than the model: its files come back before it asks."""
         found = self._sessions.get(session)
-        if found is not None:
+        if found is not None and self._kvfs.stowed:
             for handle in found.files.values():
                 if handle.file.slots:
                     handle.loop.room.prefetch(handle.file)

@@ -70,10 +70,10 @@ class EventLog:
             return
         self.add("log", {"level": level, "text": text})
 
-    async def output(self, text: str) -> None:
-        """Output for the client; suspends while an attached reader is far behind."""
+    async def output(self, text: str) -> bool:
+        """Output for the client; suspends while an attached reader is far behind. Returns whether it did."""
         if not text:
-            return
+            return False
         self.kept += len(text) + OUTPUT_EVENT_BYTES
         if self.kept > MAX_OUTPUT_BYTES:
             raise LimitExceeded(
@@ -81,10 +81,13 @@ class EventLog:
             )
         self.output_size += len(text)
         self.add("output", {"text": text})
+        suspended = False
         while self._lag() > MAX_OUTPUT_BACKLOG and not self.closed:
+            suspended = True
             writer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._writers.append(writer)
             await writer
+        return suspended
 
     def text(self) -> str:
         """All output so far."""

@@ -153,10 +153,19 @@ class Process:
 
     def track(self, task: asyncio.Future[Any]) -> None:
         self._tool_calls.add(task)
-        task.add_done_callback(self._tool_calls.discard)
+        task.add_done_callback(self._tool_ended)
+
+    def _tool_ended(self, task: asyncio.Future[Any]) -> None:
+        self._tool_calls.discard(task)
+        self.stirred()
+
+    def stirred(self) -> None:
+        """What was moved off the device while it waited comes back before it asks."""
+        self.core.resume(self.session)
 
     async def emit(self, text: str) -> None:
-        await self.log_events.output(text)
+        if await self.log_events.output(text):
+            self.stirred()
 
     def log(self, level: str, text: str) -> None:
         if level == "error":

@@ -26,6 +26,9 @@ class _Nobody:
     def environment(self) -> list[tuple[str, str]]:
         return []
 
+    def stirred(self) -> None:
+        """It has no files."""
+
     def stdio(self, stream: str, data: bytes) -> None:
         """Warnings of the compiler; nobody reads them."""
 

@@ -60,6 +60,10 @@ class Caller(Protocol):
         """Count a tool call until it is done."""
         ...
 
+    def stirred(self) -> None:
+        """Something that it may have waited for is there, and not from the model: it will ask the model soon."""
+        ...
+
     async def emit(self, text: str) -> None:
         """Send to the client; suspends while it is far behind."""
         ...

@@ -55,6 +55,7 @@ class LockHandle:
     def deliver(self, answer: Answer) -> None:
         self.caller.inbox.forget(self.op)
         self.pollable.fire()
+        self.caller.stirred()
 
     async def drop(self) -> None:
         self.caller.inbox.forget(self.op)

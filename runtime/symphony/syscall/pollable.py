@@ -113,13 +113,15 @@ class Pollable:
 
 
 class Timer(Pollable):
-    """Ready at a point in time, `time.monotonic_ns`. The event loop's timer is armed only while somebody waits."""
+    """Ready at a point in time, `time.monotonic_ns`. The event loop's timer is armed only while somebody waits;
+    `rung` is called if it ends the wait."""
 
-    __slots__ = ("at", "handle")
+    __slots__ = ("at", "handle", "rung")
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, rung: Callable[[], None] | None = None) -> None:
         super().__init__()
         self.at = at
+        self.rung = rung
         self.handle: asyncio.TimerHandle | None = None
 
     def ready(self) -> bool:
@@ -128,7 +130,12 @@ class Timer(Pollable):
     def arm(self) -> None:
         if self.handle is None and not self.fired:
             delay = max(0, self.at - time.monotonic_ns()) / 1e9
-            self.handle = asyncio.get_running_loop().call_later(delay, self.fire)
+            self.handle = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self.fire()
+        if self.rung is not None:
+            self.rung()
 
     def drop(self) -> None:
         if self.handle is not None:

@@ -37,12 +37,12 @@ def resolution(caller: Any) -> int:
 
 @clocks.on(_MONOTONIC + "subscribe-duration")
 def subscribe_duration(caller: Any, nanoseconds: int) -> Pollable:
-    return Timer(time.monotonic_ns() + min(nanoseconds, _FAR))
+    return Timer(time.monotonic_ns() + min(nanoseconds, _FAR), caller.stirred)
 
 
 @clocks.on(_MONOTONIC + "subscribe-instant")
 def subscribe_instant(caller: Any, when: int) -> Pollable:
-    return Timer(caller.started_ns + min(when, _FAR))
+    return Timer(caller.started_ns + min(when, _FAR), caller.stirred)
 
 
 @clocks.on(_WALL + "now")
