@@ -78,3 +78,40 @@ def engine(
     with tempfile.TemporaryDirectory() as home:
         asyncio.run(bench_engine(report, loaded, Path(home), guest, work, in_loop=in_loop, rounds=rounds))
     click.echo(report.as_json() if as_json else report.as_text())
+
+
+@bench.command("kv")
+@click.option("--model", default="tiny", show_default=True, help="A name or a model directory.")
+@click.option("--device", help="cpu, cuda or cuda:N.")
+@click.option("--attention", type=click.Choice(["torch", "triton"]), help="Force an attention back end.")
+@click.option("--agents", default=16, show_default=True, help="Programs at once.")
+@click.option("--context", default=512, show_default=True, help="Tokens of each at the start.")
+@click.option("--tokens", default=1024, show_default=True, help="Tokens of the file that goes and comes back.")
+@click.option("--rounds", default=3, show_default=True, help="Alternated rounds; medians are reported.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def kv(
+    model: str,
+    device: str | None,
+    attention: str | None,
+    agents: int,
+    context: int,
+    tokens: int,
+    rounds: int,
+    as_json: bool,
+) -> None:
+    """What forks cost, and what the host tier of KV files is worth."""
+    from symphony.bench.kv import Agents, bench_agents, bench_forks, bench_resume
+    from symphony.bench.report import Report
+    from symphony.engine.local import LocalEngine
+
+    def load(pages: int, slots: int | None) -> LocalEngine:
+        return LocalEngine.load(model, device=device, attention=attention, pages=pages, host_pages=slots)
+
+    async def measure() -> None:
+        await bench_forks(report)
+        await bench_resume(report, load, tokens, rounds)
+        await bench_agents(report, load, Agents(count=agents, context=context), rounds)
+
+    report = Report(f"KV files, {model}", _conditions(str(os.cpu_count())))
+    asyncio.run(measure())
+    click.echo(report.as_json() if as_json else report.as_text())
