@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from symphony.core.messages import Reading
+from symphony.core.meter import Meter
 from symphony.core.operation import Generation, Operation, Prediction, Transfer
 from symphony.core.room import Room, RoomLimits
 from symphony.engine.engine import Engine
@@ -63,6 +64,7 @@ class StepLoop:
         """Cancelled operations whose step has not retired."""
         self.room = Room(engine, kvfs, arena, self, clock, limits or RoomLimits())
         self.steps = 0
+        self.meter = Meter()
         self._kvfs = kvfs
         self._batches = batches
         self._urgent = False
@@ -137,7 +139,9 @@ class StepLoop:
         except Exception as e:
             _log.exception("step %d of %s failed", self.steps, self.arena.model)
             return e
-        seconds, tokens = self.clock() - start, sum([count for _, count in plan])
+        now, tokens = self.clock(), sum([count for _, count in plan])
+        seconds = now - start
+        self.meter.add(len(plan), tokens, now)
         if tokens == len(plan):
             self.dispatch.stepped(tokens, seconds)
         elif tokens >= self.arena.page_size:
