@@ -83,6 +83,10 @@ def test_names(tmp_path: Path, probe: Path) -> None:
     assert run(tmp_path, probe, "names") == [True, ["b"], 5, 5, False]
 
 
+def test_links_modes_and_locks(tmp_path: Path, probe: Path) -> None:
+    assert run(tmp_path, probe, "shared") == [2, 60, True, True, True, True, ["/e/a", "/e/b"]]
+
+
 def test_pred_and_readings(tmp_path: Path, probe: Path) -> None:
     assert run(tmp_path, probe, "pred") == {
         "length": 5,

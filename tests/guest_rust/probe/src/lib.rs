@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lip::{
     decode, default, emit, encode, fs, join_all, log, models, now, sleep, timeout, tool, tools, usage, Context,
-    ErrorCode, FinishReason, Level, Model, OpenFlags, Readings, Result, Sampling,
+    ErrorCode, FinishReason, Level, LockKind, Model, OpenFlags, Readings, Result, Sampling,
 };
 use serde_json::{json, Value};
 
@@ -21,6 +21,7 @@ async fn probe(args: Args) -> Result<Value> {
         "text" => text(),
         "kv" => kv().await,
         "names" => names().await,
+        "shared" => shared().await,
         "pred" => pred().await,
         "stream" => stream().await,
         "conversation" => conversation().await,
@@ -76,6 +77,34 @@ async fn names() -> Result<Value> {
     let length = fs::stat("/notes/b")?.length;
     fs::unlink("/notes/b")?;
     Ok(json!([again, listed, length, fork.len()?, fs::exists("/notes/b")?]))
+}
+
+/// One file under two names, its mode and its time to live, and who gets its lock in which order.
+async fn shared() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("ours");
+    ctx.link("/d/a").await?;
+    ctx.link("/d/b").await?;
+    fs::mkdir("/empty")?;
+    ctx.chmod(fs::Mode::OWNER_READ | fs::Mode::OWNER_WRITE)?;
+    ctx.ttl(Some(60))?;
+    let stat = ctx.stat();
+    let held = ctx.lock(LockKind::Shared).await?;
+    let refused = ctx.lock(LockKind::Exclusive).await.err().map(|error| error.code == ErrorCode::Busy);
+    let beside = ctx.try_lock(LockKind::Shared)?;
+    drop(held);
+    drop(beside);
+    let alone = ctx.try_lock(LockKind::Exclusive)?;
+    let barred = ctx.try_lock(LockKind::Shared).err().map(|error| error.code == ErrorCode::Busy);
+    drop(alone);
+    fs::rename("/d", "/e")?;
+    let found = fs::glob("/**")?;
+    for path in &found {
+        fs::unlink(path)?;
+    }
+    fs::unlink("/empty")?;
+    let mode = stat.mode == fs::Mode::OWNER_READ | fs::Mode::OWNER_WRITE;
+    Ok(json!([stat.names, stat.ttl, mode, stat.tier == fs::Tier::Device, refused, barred, found]))
 }
 
 async fn pred() -> Result<Value> {
