@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from symphony.core.core import Core, CoreConfig
+from symphony.core.config import CoreConfig
+from symphony.core.core import Core
 from symphony.core.messages import Chunk, GenerateOptions, Reading, Readings
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import GREEDY
@@ -33,7 +34,7 @@ class Host:
 
     def __init__(self, engine: FakeEngine | None = None, config: CoreConfig | None = None, **options: Any) -> None:
         self.engine = engine or FakeEngine(**options)
-        self.core = Core([self.engine], config)
+        self.core = Core([self.engine], config or CoreConfig(debug=True))
         self.core.connect(self.deliver)
         self.ids = itertools.count(1)
         self.answers: dict[int, Any] = {}

@@ -59,6 +59,9 @@ class Core(Files):
                 self._config.timer_resolution,
                 self._config.room,
             )
+        if self._config.debug:
+            for loop in self._loops.values():
+                loop.audit = self.check_integrity
         self._stopped: asyncio.Event | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------

@@ -54,6 +54,8 @@ class StepLoop:
         self.arena = arena
         self.dispatch = dispatch
         self.deliver: Deliver = _nobody
+        self.audit: Callable[[], None] | None = None
+        """Called whenever no operation is left; raises if the books do not agree. For debugging."""
         self.clock = clock
         self.timer_resolution = timer_resolution
         self.active: dict[Operation, None] = {}
@@ -94,6 +96,8 @@ class StepLoop:
                 if plan or self.room.copying:
                     results = await self._forward(plan)
                     self._resume(plan, results)
+                    if self.audit is not None and not self.active:
+                        self.audit()
                 elif self.active:
                     self._wake_at = 1
                     await self._sleep(self.room.patience())
@@ -154,10 +158,8 @@ class StepLoop:
         costs.token_seconds = token_seconds if before is None else 0.8 * before + 0.2 * token_seconds
 
     def _poison(self) -> list[int]:
-        """Freed pages that nobody has taken since."""
-        freed, free = self.arena.freed, set(self.arena.pool.free)
-        poison = [page for page in dict.fromkeys(freed or ()) if page in free]
-        self.arena.freed = []
+        """Pages that were freed since the last step. Whoever has one by now writes it after that, in this step."""
+        poison, self.arena.freed = list(dict.fromkeys(self.arena.freed or ())), []
         return poison
 
     def _resume(self, plan: Plan, results: Sequence[RowResult] | Exception) -> None:

@@ -166,6 +166,8 @@ class Tiers:
         fresh = iter(arena.take(total - len(twins), file.tenant))
         pages = [twins[index] if index in twins else next(fresh) for index in range(total)]
         copies = [(pages[index], slot) for index, slot in enumerate(file.slots) if index not in twins]
+        if arena.freed:
+            arena.freed = [page for page in arena.freed if page not in pages]  # a move writes them beside steps
         arena.host.ref(file.slots, file.tenant)
         file.move = Move(file, file.tenant, False, pages, list(file.slots), copies)
         if partial >= 0:
