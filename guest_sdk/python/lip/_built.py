@@ -13,7 +13,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from . import _entry, _host, _interpreter, _report
+from . import _entry, _host, _interpreter, _rehearsal, _report
 
 FAILED = "\x1elip-build-failed\x1e"
 """Stands before and after the error text in what a failed build prints; `symphony.program.build` looks for it."""
@@ -29,6 +29,7 @@ def world(app: str, filename: str) -> type:
 
 
 def _world(app: str, filename: str) -> type:
+    _rehearsal.rehearse(_interpreter.execute)
     root = f"{Path(app).parent}/"
     module = types.ModuleType("app")
     module.__file__ = app
@@ -45,7 +46,8 @@ def _world(app: str, filename: str) -> type:
         path = getattr(other, "__file__", None) or ""
         if path.startswith(root) and path != app:
             _report.remember(path.removeprefix(root), "".join(linecache.getlines(path)))
-    _interpreter.freeze()
+    _interpreter.import_library()
+    _interpreter.seal()
 
     class LipWorld:
         def run(self, args: str) -> str:

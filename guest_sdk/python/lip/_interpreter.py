@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import gc
 import importlib
 import json
 import random
 import sys
 import types
 
-from . import _entry, _inspect, _report
+from . import _entry, _inspect, _rehearsal, _report, _snapshot
 
 STDLIB = """
 _ast_unparse _colorize _strptime abc annotationlib argparse array ast asyncio asyncio.taskgroups asyncio.timeouts
@@ -39,22 +38,27 @@ zoneinfo._common
 
 
 def freeze() -> None:
-    """End of the build: import what programs may import, then forget where modules come from."""
-    for name in STDLIB:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    """What the interpreter's build does: everything that need not wait for a program."""
+    import_library()
+    _rehearsal.rehearse(execute)
     seal()
 
 
+def import_library() -> None:
+    """Import what programs may import."""
+    for name in STDLIB:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
 def seal() -> None:
-    """No later import looks for files; what exists now is never looked at by the garbage collector again."""
+    """End of a build: forget where modules come from."""
     random.seed = _entry.seed
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
     sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__name__", "") in ("BuiltinImporter", "FrozenImporter")]
-    gc.collect()
-    gc.freeze()
+    _snapshot.settle()
 
 
 class LipWorld:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from symphony.errors import Invalid, InvalidProgram, NotFound
 from symphony.program.check import text_of
+from symphony.program.snapshot import immortalise
 from symphony.program.toolchain import BuildFailed, componentize, find_kit, replace
 
 MAIN_FILES = ("app.py", "main.py")
@@ -44,6 +45,7 @@ def build(source: Path, out: Path) -> None:
             componentize(kit, _MODULE, [Path(aside) / "entry", app], made)
         except BuildFailed as error:
             raise _explained(error.message, main.name) from None
+        made.write_bytes(immortalise(made.read_bytes()))
         replace(made, out)
 
 

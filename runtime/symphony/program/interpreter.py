@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from symphony.errors import InternalError
+from symphony.program import snapshot
 from symphony.program.toolchain import BuildFailed, Kit, componentize, find_kit, replace, version
 
 MODULE = "symphony_interpreter"
@@ -21,7 +22,7 @@ _SOURCE = "from lip._interpreter import LipWorld, freeze\n\n__all__ = ['LipWorld
 
 def key(kit: Kit) -> str:
     """Identifies the interpreter that a kit yields."""
-    digest = hashlib.sha256(f"{version()}\n{_SOURCE}\n".encode())
+    digest = hashlib.sha256(f"{version()}\n{_SOURCE}\n".encode() + Path(snapshot.__file__).read_bytes())
     for file in kit.files():
         content = file.read_bytes()
         digest.update(f"{file.name} {len(content)}\n".encode() + content)
@@ -57,5 +58,6 @@ def _build(kit: Kit, target: Path) -> None:
             componentize(kit, MODULE, [app], out)
         except BuildFailed as error:
             raise InternalError(f"the Python interpreter component could not be built: {error.message}") from None
+        out.write_bytes(snapshot.immortalise(out.read_bytes()))
         out.chmod(0o600)
         replace(out, target)
