@@ -107,6 +107,8 @@ MAX_FILES_PER_TENANT = 65_536
 """KV files of one tenant, named or open."""
 MAX_GLOB_NAMES = 4096
 """Names that one glob may look at, and so find; long ones, and those held against several components, count more."""
+MAX_SURVEY_PAGES = 262_144
+"""Entries of page tables that one look at who shares what (`fs tree`, `fs du`) may take, in about 50 ms."""
 MAX_LOCKS = 64
 """Advisory locks that one process may hold or wait for."""
 MAX_TTL_SECONDS = 10 * 365 * 86_400
@@ -149,6 +151,8 @@ MAX_TEXT_CHARS = 4 << 20
 """Characters of one text to tokenize, and of one rendered conversation."""
 INLINE_TEXT_CHARS = 2048
 """Characters of a text that is tokenized on the event loop, in about 1 ms; a longer one goes to a thread."""
+INLINE_DECODE_TOKENS = 4096
+"""Tokens of a file that become text on the event loop, in about 1 ms; more go to a thread."""
 CHAT_TEMPLATE_FUEL = 1_000_000
 """minijinja instructions that rendering one conversation may take."""
 KV_POOL_BYTES_CPU = 1 << 30

@@ -75,8 +75,6 @@ class File:
     """Chained hashes of the leading full pages of `tokens`, as far as somebody asked."""
     published: int = 0
     """Leading pages that were offered to the prefix cache."""
-    foreign: int = 0
-    """Leading pages that came from another tenant's file: their keys in the prefix cache are under that one's salt."""
     busy: bool = False
     """An operation is in flight."""
     opens: int = 0
@@ -87,6 +85,8 @@ class File:
     """Who may do what."""
     pins: int = 0
     """Pins that keep it on the device, and its names alive."""
+    held: bool = False
+    """One of the pins is an operator's."""
     ttl: float | None = None
     """Seconds after the last use at which its names may go; None: never."""
     touched: float = 0.0

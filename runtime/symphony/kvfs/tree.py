@@ -127,9 +127,20 @@ class Tree:
         self._check_count(who.tenant)
         self._give(spot, file)
 
+    def file(self, who: Principal, path: str) -> File:
+        """The file of that name. Raises NotFound, Invalid."""
+        return self._file(self._spot(who, path))
+
+    def find(self, who: Principal, path: str) -> Directory | File:
+        """What has that name. Raises NotFound, Invalid."""
+        node = self._spot(who, path).find()
+        if node is None:
+            raise NotFound(f"nothing is named {path}", "list the directory above to see what is there")
+        return node
+
     def stat_path(self, who: Principal, path: str) -> Stat:
         """Raises NotFound, Invalid."""
-        return self.kvfs.stat(self._file(self._spot(who, path)))
+        return self.kvfs.stat(self.file(who, path))
 
     def set_mode(self, who: Principal, file: File, mode: Mode) -> None:
         """Raises PermissionDenied unless the file is one's own."""

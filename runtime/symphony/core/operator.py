@@ -1,0 +1,123 @@
+"""What an operator does to a tenant's files by name: look, read, copy, move, remove, pin.
+
+Every call names the principal on whose behalf it is made; rights are checked as they are for programs (semantics 20).
+Names in, records out, nothing that lasts: there is no session, so a pin made here stays until it is taken back, or the
+file ends (semantics 8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from symphony.core.files import Files
+from symphony.core.loop import StepLoop
+from symphony.core.survey import forks, space
+from symphony.core.views import FileStat, FileView, Fork, Lens, Shown, Space
+from symphony.kvfs.file import File
+from symphony.kvfs.modes import READ, WRITE, Principal, require
+from symphony.param import INLINE_DECODE_TOKENS
+
+
+class Operator:
+    """Only `text` suspends."""
+
+    def __init__(self, core: Files) -> None:
+        self._core = core
+
+    # ---- looking -------------------------------------------------------------------------------------------------
+    def show(self, who: Principal, path: str) -> Shown:
+        """The file or the directory of that name. Raises NotFound, Invalid; so do the others."""
+        lens = self._lens(who)
+        return lens.show(lens.find(path), path)
+
+    def list(self, who: Principal, path: str) -> list[Shown]:
+        """What lies directly below a directory, sorted; of a file, the file itself."""
+        return self._lens(who).listing(path)
+
+    def stat(self, who: Principal, path: str) -> FileStat:
+        """Everything about one file."""
+        lens = self._lens(who)
+        file = lens.named_file(path)
+        stat = self._core._kvfs.stat(file)
+        return FileStat(lens.file(file, path), stat.plain, stat.unique_pages, stat.shared_pages)
+
+    def forks(self, who: Principal, path: str) -> list[Fork]:
+        """The files below a path with what they share; parents come before their forks. Raises LimitExceeded too."""
+        return forks(self._lens(who), path)
+
+    def space(self, who: Principal, path: str) -> list[Space]:
+        """What lies directly below a directory takes, and as the last one all of it. Raises LimitExceeded too."""
+        sizes = {loop.arena.model: loop.info.bytes_per_page for loop in self._core._loops.values()}
+        return space(self._lens(who), path, sizes)
+
+    def tokens(self, who: Principal, path: str) -> list[int]:
+        """The ids. Raises PermissionDenied too."""
+        file = self._lens(who).named_file(path)
+        require(file, who, READ, path)
+        return file.tokens[: file.length].tolist()
+
+    async def text(self, who: Principal, path: str) -> str:
+        """The tokens as text, special ones written out. Raises PermissionDenied too."""
+        tokens = self.tokens(who, path)
+        tokenizer = self._loop(self._lens(who).named_file(path)).engine.tokenizer
+        if len(tokens) <= INLINE_DECODE_TOKENS:
+            return tokenizer.decode(tokens)
+        return await asyncio.to_thread(tokenizer.decode, tokens)
+
+    # ---- changing ------------------------------------------------------------------------------------------------
+    def copy(self, who: Principal, path: str, target: str, overwrite: bool = False) -> FileView:
+        """Name a snapshot of the file. Raises Exists, PermissionDenied, Busy, LimitExceeded too."""
+        file = self._lens(who).named_file(path)
+        self._core._tree.save(who, file, target, overwrite)
+        self._freed()
+        return self._view(who, target)
+
+    def move(self, who: Principal, path: str, target: str) -> Shown:
+        """Rename a file, or a directory with all that lies below. Raises Exists, PermissionDenied too."""
+        self._core._tree.rename(who, path, target)
+        return self.show(who, target)
+
+    def remove(self, who: Principal, path: str) -> None:
+        """Remove a name, or an empty directory; processes that have the file open keep it. Raises PermissionDenied
+        too."""
+        self._core._tree.unlink(who, path)
+        self._freed()
+
+    def pin(self, who: Principal, path: str) -> FileView:
+        """Keep the file's K/V on the device, and its names alive, until `unpin`. Idempotent.
+
+        Raises PermissionDenied, LimitExceeded too.
+        """
+        file = self._lens(who).named_file(path)
+        require(file, who, WRITE, path)
+        if not file.held:
+            self._core._kvfs.pin(file)
+            file.held = True
+            self._loop(file).room.prefetch(file)
+        return self._view(who, path)
+
+    def unpin(self, who: Principal, path: str) -> FileView:
+        """Take an operator's pin back; those of programs stay. Idempotent. Raises PermissionDenied too."""
+        file = self._lens(who).named_file(path)
+        require(file, who, WRITE, path)
+        if file.held:
+            file.held = False
+            self._core._kvfs.unpin(file)
+            self._core._tree.rest(file)
+            self._freed()
+        return self._view(who, path)
+
+    # ---- the inside ----------------------------------------------------------------------------------------------
+    def _lens(self, who: Principal) -> Lens:
+        return Lens(self._core, who)
+
+    def _view(self, who: Principal, path: str) -> FileView:
+        lens = self._lens(who)
+        return lens.file(lens.named_file(path), path)
+
+    def _loop(self, file: File) -> StepLoop:
+        return self._core._loops[file.arena.model]
+
+    def _freed(self) -> None:
+        for loop in self._core._loops.values():
+            loop.freed()
