@@ -2,7 +2,7 @@
 
     caller (event loop) --move--> a thread of ours --> done
 
-On a GPU the memory is pinned and a move has a stream of its own. It waits for the steps that had been run when it was
+On a GPU the memory is pinned and a move has streams of its own. It waits for the steps that had been run when it was
 asked for, no others, and steps never wait for it: little of it is queued at a time, so that the copy engines are free
 for the steps' own small transfers. The format is the canonical one (`symphony_kernels.interface`). It knows nothing of
 files, and does not know which slots are in use.
@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
@@ -23,9 +25,23 @@ from symphony_kernels import PagedAttention
 THREADS = 2
 """Moves at a time: one that fetches need not stand in line behind one that evicts."""
 PART_BYTES = 8 << 20
-"""Bytes that are queued at a time..."""
+"""Bytes that are queued at a time, each way..."""
 PARTS = 2
 """...and how many such parts are in flight: one is copied while the next one is queued."""
+
+
+class _Part(NamedTuple):
+    """What is queued at a time."""
+
+    out: bool
+    pages: tuple[int, ...]
+    slots: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Way:
+    stream: torch.cuda.Stream
+    flying: deque[torch.cuda.Event] = field(default_factory=deque[torch.cuda.Event])
 
 
 class HostTier:
@@ -81,41 +97,47 @@ class HostTier:
         with torch.inference_mode():
             if self._device.type == "cuda":
                 self._run_beside(out, back, after)
-            else:
-                self._queue(out, back, lambda: None)
+                return
+            for part in self._parts(out, back):
+                self._queue(part)
 
     def _run_beside(
         self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]], after: torch.cuda.Event | None
     ) -> None:
-        flying: deque[torch.cuda.Event] = deque()
+        """Both ways at once, each on a stream of its own."""
+        ways = {way: _Way(torch.cuda.Stream(self._device)) for way in (True, False)}
+        if after is not None:
+            for way in ways.values():
+                way.stream.wait_event(after)
+        try:
+            for part in self._parts(out, back):
+                way = ways[part.out]
+                with torch.cuda.stream(way.stream):
+                    self._queue(part)
+                    event = torch.cuda.Event(blocking=True)  # the thread sleeps in it: spinning would cost a core
+                    event.record()
+                way.flying.append(event)
+                if len(way.flying) >= PARTS:
+                    way.flying.popleft().synchronize()
+        finally:  # whatever went wrong, nothing is in flight any more
+            for way in ways.values():
+                for event in way.flying:
+                    event.synchronize()
+                way.stream.synchronize()
 
-        def queued() -> None:
-            event = torch.cuda.Event(blocking=True)  # the thread sleeps in it: spinning would cost a core
-            event.record()
-            flying.append(event)
-            if len(flying) >= PARTS:
-                flying.popleft().synchronize()
+    def _parts(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> Iterator[_Part]:
+        """Little by little, in turns; what comes back goes first, because somebody waits for it."""
+        for a in range(0, max(len(out), len(back)), self._part):
+            if some := back[a : a + self._part]:
+                slots, pages = zip(*some, strict=True)
+                yield _Part(False, pages, slots)
+            if some := out[a : a + self._part]:
+                pages, slots = zip(*some, strict=True)
+                yield _Part(True, pages, slots)
 
-        with torch.cuda.stream(torch.cuda.Stream(self._device)):
-            if after is not None:
-                torch.cuda.current_stream().wait_event(after)
-            try:
-                self._queue(out, back, queued)
-            finally:  # whatever went wrong, nothing is in flight any more
-                while flying:
-                    flying.popleft().synchronize()
-
-    def _queue(
-        self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]], queued: Callable[[], None]
-    ) -> None:
-        for a in range(0, len(out), self._part):
-            pages, slots = zip(*out[a : a + self._part], strict=True)
-            self._attention.save_pages(pages, self._host, slots)
-            queued()
-        for a in range(0, len(back), self._part):
-            slots, pages = zip(*back[a : a + self._part], strict=True)
-            self._attention.load_pages(pages, self._host, slots)
-            queued()
+    def _queue(self, part: _Part) -> None:
+        copy = self._attention.save_pages if part.out else self._attention.load_pages
+        copy(part.pages, self._host, part.slots)
 
 
 def _memory(attention: PagedAttention, slots: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
