@@ -77,6 +77,12 @@ async def swap(engine: LocalEngine, count: int) -> bool:
     out = await timed(lambda: engine.move(list(zip(here, slots, strict=True)), []))
     back = await timed(lambda: engine.move([], list(zip(slots, there, strict=True))))
     after = await resume(there)
+    await engine.move(list(zip(there, [s + pages for s in slots], strict=True)), [])
+    both = await timed(
+        lambda: engine.move(
+            list(zip(here, slots, strict=True)), [(s + pages, p) for s, p in zip(slots, there, strict=True)]
+        )
+    )
     step = await timed(lambda: resume(there))
     best = min(recompute.values())
     gib = pages * info.bytes_per_page / 2**30
@@ -86,6 +92,7 @@ async def swap(engine: LocalEngine, count: int) -> bool:
     for what, seconds, amount in (
         ("out", out, gib),
         ("back", back, gib),
+        ("both ways at once", both, 2 * gib),
         ("next step", step, 0),
         ("back and next step (out ran beside)", back + step, 0),
         ("out, back and next step", out + back + step, 0),
