@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -130,15 +131,13 @@ class Host:
         return all_tokens[len(tokens) :]
 
 
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+def run(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """A coroutine as a test."""
 
-    def wrapper() -> None:
-        asyncio.run(asyncio.wait_for(test(), 60))
+    @functools.wraps(test)
+    def wrapper(**arguments: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(**arguments), 60))
 
-    wrapper.__name__ = test.__name__
-    wrapper.__doc__ = test.__doc__
-    wrapper.__module__ = test.__module__
     return wrapper
 
 

@@ -238,13 +238,13 @@ class Transfer(Operation):
         for file in (self.target, self.source):
             goal = self._goal(file)
             if file.slots or file.move is not None or file.computed < goal:
-                if file is not self.file:
+                if file is not self.file or self.reserved < 0:
                     self.file, self.reserved = file, 0
                 self.work = max(goal - file.computed, 1)
                 self.present = False
                 return
         self.present = True
-        self.reserved = 0
+        self.reserved = -1  # less than even an empty file has: it is looked at again
 
     def reuse_limit(self) -> int:
         return self._goal(self.file)

@@ -94,10 +94,9 @@ class Kvfs:
         full, held = computed // arena.page_size, arena.pages_for(computed)
         if tenant == file.tenant:
             clone.published = min(file.published, full)
-            clone.foreign = min(file.foreign, full)
             clone.hashes = file.hashes[: length // arena.page_size]
         else:
-            clone.published = clone.foreign = full
+            clone.published = full  # never under a key of its own
         clone.touched, clone.resident = file.touched, file.resident
         self._add(clone)
         if file.slots:
@@ -183,7 +182,7 @@ class Kvfs:
             file.modified = file.used = self.clock()
         size = file.arena.page_size
         held = len(file.pages) * size
-        if length == file.computed == len(file.tokens) and length <= held < length + size:
+        if 0 < length == file.computed == len(file.tokens) and length <= held < length + size:
             file.length = length  # the common case: there is nothing to cut off
             self.idle[file] = None
         else:
@@ -336,7 +335,7 @@ class Kvfs:
         arena.unref(file.pages, file.tenant)
         arena.unref_slots(file.slots, file.tenant)
         file.pages, file.slots, file.move = [], [], None
-        file.computed = file.published = file.foreign = 0
+        file.computed = file.published = 0
         self.rest(file)
 
     def _cut(self, file: File, length: int) -> None:
@@ -361,7 +360,6 @@ class Kvfs:
         del file.hashes[length // arena.page_size :]
         full = file.computed // arena.page_size
         file.published = min(file.published, full)
-        file.foreign = min(file.foreign, full)
         self.rest(file)
 
     def _check_count(self, tenant: str) -> None:
