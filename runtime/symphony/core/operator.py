@@ -1,8 +1,7 @@
 """What an operator does to a tenant's files by name: look, read, copy, move, remove, pin.
 
-Every call names the principal on whose behalf it is made; rights are checked as they are for programs (semantics 20).
-Names in, records out, nothing that lasts: there is no session, so a pin made here stays until it is taken back, or the
-file ends (semantics 8).
+An operator acts on behalf of a principal, and its rights are checked as those of programs are (semantics 20). Names in,
+records out, and there is no session: a pin made here stays until it is taken back, or the file ends (semantics 8).
 """
 
 from __future__ import annotations
@@ -19,100 +18,101 @@ from symphony.param import INLINE_DECODE_TOKENS
 
 
 class Operator:
-    """Only `text` suspends."""
+    """On behalf of `who`. Only `text` suspends."""
 
-    def __init__(self, core: Files) -> None:
+    def __init__(self, core: Files, who: Principal) -> None:
         self._core = core
+        self._who = who
 
     # ---- looking -------------------------------------------------------------------------------------------------
-    def show(self, who: Principal, path: str) -> Shown:
+    def show(self, path: str) -> Shown:
         """The file or the directory of that name. Raises NotFound, Invalid; so do the others."""
-        lens = self._lens(who)
+        lens = self._lens()
         return lens.show(lens.find(path), path)
 
-    def list(self, who: Principal, path: str) -> list[Shown]:
+    def list(self, path: str) -> list[Shown]:
         """What lies directly below a directory, sorted; of a file, the file itself."""
-        return self._lens(who).listing(path)
+        return self._lens().listing(path)
 
-    def stat(self, who: Principal, path: str) -> FileStat:
+    def stat(self, path: str) -> FileStat:
         """Everything about one file."""
-        lens = self._lens(who)
+        lens = self._lens()
         file = lens.named_file(path)
         stat = self._core._kvfs.stat(file)
         return FileStat(lens.file(file, path), stat.plain, stat.unique_pages, stat.shared_pages)
 
-    def forks(self, who: Principal, path: str) -> list[Fork]:
+    def forks(self, path: str) -> list[Fork]:
         """The files below a path with what they share; parents come before their forks. Raises LimitExceeded too."""
-        return forks(self._lens(who), path)
+        return forks(self._lens(), path)
 
-    def space(self, who: Principal, path: str) -> list[Space]:
+    def space(self, path: str) -> list[Space]:
         """What lies directly below a directory takes, and as the last one all of it. Raises LimitExceeded too."""
         sizes = {loop.arena.model: loop.info.bytes_per_page for loop in self._core._loops.values()}
-        return space(self._lens(who), path, sizes)
+        return space(self._lens(), path, sizes)
 
-    def tokens(self, who: Principal, path: str) -> list[int]:
+    def tokens(self, path: str) -> list[int]:
         """The ids. Raises PermissionDenied too."""
-        file = self._lens(who).named_file(path)
-        require(file, who, READ, path)
+        file = self._lens().named_file(path)
+        require(file, self._who, READ, path)
         return file.tokens[: file.length].tolist()
 
-    async def text(self, who: Principal, path: str) -> str:
+    async def text(self, path: str) -> str:
         """The tokens as text, special ones written out. Raises PermissionDenied too."""
-        tokens = self.tokens(who, path)
-        tokenizer = self._loop(self._lens(who).named_file(path)).engine.tokenizer
+        tokens = self.tokens(path)
+        tokenizer = self._loop(self._lens().named_file(path)).engine.tokenizer
         if len(tokens) <= INLINE_DECODE_TOKENS:
             return tokenizer.decode(tokens)
         return await asyncio.to_thread(tokenizer.decode, tokens)
 
     # ---- changing ------------------------------------------------------------------------------------------------
-    def copy(self, who: Principal, path: str, target: str, overwrite: bool = False) -> FileView:
+    def copy(self, path: str, target: str, overwrite: bool = False) -> FileView:
         """Name a snapshot of the file. Raises Exists, PermissionDenied, Busy, LimitExceeded too."""
-        file = self._lens(who).named_file(path)
-        self._core._tree.save(who, file, target, overwrite)
+        file = self._lens().named_file(path)
+        self._core._tree.save(self._who, file, target, overwrite)
         self._freed()
-        return self._view(who, target)
+        return self._view(target)
 
-    def move(self, who: Principal, path: str, target: str) -> Shown:
+    def move(self, path: str, target: str) -> Shown:
         """Rename a file, or a directory with all that lies below. Raises Exists, PermissionDenied too."""
-        self._core._tree.rename(who, path, target)
-        return self.show(who, target)
+        self._core._tree.rename(self._who, path, target)
+        return self.show(target)
 
-    def remove(self, who: Principal, path: str) -> None:
+    def remove(self, path: str) -> None:
         """Remove a name, or an empty directory; processes that have the file open keep it. Raises PermissionDenied
         too."""
-        self._core._tree.unlink(who, path)
+        self._core._tree.unlink(self._who, path)
         self._freed()
 
-    def pin(self, who: Principal, path: str) -> FileView:
+    def pin(self, path: str) -> FileView:
         """Keep the file's K/V on the device, and its names alive, until `unpin`. Idempotent.
 
         Raises PermissionDenied, LimitExceeded too.
         """
-        file = self._lens(who).named_file(path)
-        require(file, who, WRITE, path)
+        file = self._lens().named_file(path)
+        require(file, self._who, WRITE, path)
         if not file.held:
             self._core._kvfs.pin(file)
             file.held = True
             self._loop(file).room.prefetch(file)
-        return self._view(who, path)
+        return self._view(path)
 
-    def unpin(self, who: Principal, path: str) -> FileView:
+    def unpin(self, path: str) -> FileView:
         """Take an operator's pin back; those of programs stay. Idempotent. Raises PermissionDenied too."""
-        file = self._lens(who).named_file(path)
-        require(file, who, WRITE, path)
+        file = self._lens().named_file(path)
+        require(file, self._who, WRITE, path)
         if file.held:
             file.held = False
             self._core._kvfs.unpin(file)
             self._core._tree.rest(file)
             self._freed()
-        return self._view(who, path)
+        return self._view(path)
 
     # ---- the inside ----------------------------------------------------------------------------------------------
-    def _lens(self, who: Principal) -> Lens:
-        return Lens(self._core, who)
+    def _lens(self) -> Lens:
+        return Lens(self._core, self._who)
 
-    def _view(self, who: Principal, path: str) -> FileView:
-        lens = self._lens(who)
+    def _view(self, path: str) -> FileView:
+        lens = self._lens()
         return lens.file(lens.named_file(path), path)
 
     def _loop(self, file: File) -> StepLoop:
