@@ -16,11 +16,16 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from symphony.core.config import CoreConfig
 from symphony.core.core import Core
+from symphony.core.inspect import Inspector, ModelGauge
+from symphony.core.messages import Principal
+from symphony.core.operator import Operator
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
 from symphony.errors import Invalid, LimitExceeded
@@ -28,6 +33,7 @@ from symphony.param import MAX_ARGS_BYTES, MAX_PROCESSES
 from symphony.process.probe import Probe
 from symphony.process.process import LaunchOptions, Process
 from symphony.process.table import ProcessTable
+from symphony.process.view import View, view
 from symphony.program.programs import ProgramInfo, Programs
 from symphony.sandbox.config import InstanceLimits, SandboxConfig
 from symphony.sandbox.sandbox import Sandbox
@@ -43,6 +49,11 @@ class Config:
 
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     limits: InstanceLimits = field(default_factory=InstanceLimits)
+    core: CoreConfig = field(default_factory=CoreConfig)
+    pages: int | None = None
+    """KV pages on the model's device, the scratch page included; None: as many as its memory suggests."""
+    host_pages: int | None = None
+    """KV pages in the host's memory, for files that leave the device; None likewise, 0: there is no such tier."""
     max_processes: int = MAX_PROCESSES
     cache: Path | None = None
     """Where compiled code is kept; default: the user's cache directory."""
@@ -98,7 +109,8 @@ class Runtime:
         self._engines = await self._load_engines()
         for engine in self._engines:
             parts.callback(engine.close)
-        self.core = Core(self._engines)
+        self.core = Core(self._engines, self._config.core)
+        self._inspector = Inspector(self.core)
         parts.push_async_callback(self._stop_core, asyncio.ensure_future(self.core.run()))
         self._programs = Programs(self.sandbox, self._store.path, self._config.cache or cache_directory())
         self._processes = ProcessTable(self.sandbox, self.core, self._config.limits, self._config.max_processes)
@@ -115,7 +127,11 @@ class Runtime:
             return list(self._model)
         from symphony.engine.local import LocalEngine  # imports torch: only who runs a model pays for it
 
-        return [await asyncio.to_thread(LocalEngine.load, self._model, device=self._device, attention=self._attention)]
+        pages, slots = self._config.pages, self._config.host_pages
+        if (pages is not None and pages < 2) or (slots is not None and slots < 0):
+            raise Invalid(f"a pool of {pages} pages and {slots} on the host", "use 2 pages or more, and 0 or more")
+        load = partial(LocalEngine.load, device=self._device, attention=self._attention, pages=pages, host_pages=slots)
+        return [await asyncio.to_thread(load, self._model)]
 
     # ---- running programs
     async def run(self, program: str | Path | bytes, /, args: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
@@ -180,9 +196,23 @@ class Runtime:
     def model_infos(self) -> list[ModelInfo]:
         return [engine.info for engine in self._engines]
 
+    def view(self, process: Process) -> View:
+        """What the process does, waits for and holds now."""
+        return view(process, self._inspector)
+
+    def gauges(self) -> list[ModelGauge]:
+        """Steps, rates and pages of each model now; the first is the default."""
+        return self._inspector.gauges()
+
+    def operator(self, tenant: str) -> Operator:
+        """Who looks after the files of a tenant, and those below `/shared`."""
+        return Operator(self.core, Principal(tenant, tenant, share=True))
+
     def describe(self) -> dict[str, str]:
         """The boot report."""
-        return {"home": str(self._store.path), **self._engines[0].describe()}
+        debug = {"debug": "freed pages are poisoned, the books are audited when idle"}
+        shown = {"home": str(self._store.path), **self._engines[0].describe()}
+        return shown | debug if self._config.core.debug else shown
 
 
 class _Home:

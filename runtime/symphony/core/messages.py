@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from symphony.engine.messages import GREEDY, Reading, Readings, Sampling
-from symphony.kvfs.modes import Mode, bits_of, mode_of
+from symphony.kvfs.modes import Mode, Principal, bits_of, mode_of
 from symphony.kvfs.names import Entry
 from symphony.kvfs.stat import Stat
 
@@ -22,6 +22,7 @@ __all__ = [
     "Finish",
     "GenerateOptions",
     "Mode",
+    "Principal",
     "Ranked",
     "Reading",
     "Readings",

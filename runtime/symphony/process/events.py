@@ -89,6 +89,11 @@ class EventLog:
             await writer
         return suspended
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the process waits for a reader."""
+        return bool(self._writers)
+
     def text(self) -> str:
         """All output so far."""
         return "".join(e.data["text"] for e in self.events if e.kind == "output")

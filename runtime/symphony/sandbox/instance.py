@@ -196,6 +196,11 @@ class Instance:
         if self.state is not _DONE:
             self._end(Failed(error))
 
+    @property
+    def awaited(self) -> Any:
+        """What its syscall waits for; None: it has none that waits."""
+        return self._awaited
+
     # --- inside a turn ------------------------------------------------------------------------------------------------
     def _run(self, began: int, state: State) -> Turn:
         """The turn itself. `began` is the time, in nanoseconds; `state` is how it was before."""
