@@ -123,6 +123,61 @@ def test_fuzzed_round_trips_through_c() -> None:
         clear()
 
 
+class NumbersOnly(Fuzz):
+    """What is written by copying an earlier answer: nothing in it belongs to anybody."""
+
+    def type(self, depth: int) -> Type:
+        kind = self.chance.choice(["u32", "f32", "bool", "numbers", *(["record", "option", "list"] * depth)])
+        if kind == "numbers":
+            return ("list", (self.chance.choice(["u32", "f32", "u8", "s64"]),))
+        if kind == "record":
+            return (kind, tuple((f"n{i}-x", self.type(depth - 1)) for i in range(self.chance.randint(1, 4))))
+        if kind == "list":
+            return (kind, ("record", (("only", self.type(depth - 1)),)))
+        if kind == "option":
+            inner = self.type(depth - 1)
+            return inner if inner[0] == "option" else (kind, inner)
+        return (kind,)
+
+
+def test_fuzzed_answers_that_are_copied_from_earlier_ones() -> None:
+    fuzz, codec = NumbersOnly(3), Codec({})
+    copied = 0
+    for _ in range(300):
+        payload = fuzz.type(3)
+        of = ("result", payload, ("string",))
+        write, read = codec.case_writer(of, "ok"), codec.reader(of)
+        copied += "val_clone" in write.__code__.co_names
+        for _ in range(12):
+            value = fuzz.value(payload)
+            write(SLOT, value, 0, NO_HANDLES)
+            assert same(Ok(value), read(SLOT, 0, NO_HANDLES)), (payload, value)
+            abi.val_clone(SLOT, SLOT + 32)
+            abi.val_delete(SLOT)
+            assert same(Ok(value), read(SLOT + 32, 0, NO_HANDLES))
+            abi.val_delete(SLOT + 32)
+            clear()
+    assert copied > 100
+
+
+def test_a_copied_answer_that_does_not_fit_is_an_error_and_spoils_no_later_one() -> None:
+    of = ("result", ("list", ("record", (("ids", ("list", ("u32",))), ("best", ("option", ("u32",)))))), ("string",))
+    codec = Codec({})
+    make = record_class(("ids", "best"))
+    write, read = codec.case_writer(of, "ok"), codec.reader(of)
+    for ids in ([1], [2]):
+        write(SLOT, [make(ids, 3)], 0, NO_HANDLES)
+        abi.val_delete(SLOT)
+    for wrong in (make([-1], 3), make([1], 1 << 32)):
+        with pytest.raises(Exception, match=r"argument|format|range"):
+            write(SLOT, [wrong], 0, NO_HANDLES)
+        abi.val_delete(SLOT)
+        clear()
+    write(SLOT, [make([4], None)], 0, NO_HANDLES)
+    assert read(SLOT, 0, NO_HANDLES) == Ok([make([4], None)])
+    abi.val_delete(SLOT)
+
+
 def test_fuzzed_arguments() -> None:
     fuzz, codec = Fuzz(2), Codec({})
     area = (ctypes.c_uint8 * 256)()
@@ -272,6 +327,29 @@ def test_the_codec_does_not_leak() -> None:
     before = pages()
     spin(1500)  # one round holds about 50 KB: a leak would be 75 MB
     assert (pages() - before) * 4096 < 8 << 20
+
+
+def test_copied_answers_do_not_leak() -> None:
+    of = ("result", ("list", ("record", (("ids", ("list", ("u32",))),))), ("string",))
+    make = record_class(("ids",))
+
+    def spin(times: int) -> None:
+        for _ in range(times):
+            codec = Codec({})
+            write = codec.case_writer(of, "ok")
+            for count in range(80):  # more shapes than are kept, and longer lists
+                for _ in range(2):
+                    write(SLOT, [make(list(range(count)))], 0, NO_HANDLES)
+                    abi.val_delete(SLOT)
+                    clear()
+
+    def pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    spin(20)
+    before = pages()
+    spin(400)  # a codec keeps about 30 KB: a leak would be 12 MB
+    assert (pages() - before) * 4096 < 4 << 20
 
 
 def test_the_handle_table_never_hands_out_a_rep_twice_at_a_time() -> None:

@@ -7,10 +7,10 @@ the bookkeeping of turns to `_chat`.
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import get_running_loop
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from . import _host
 from ._chat import Conversation
@@ -163,6 +163,8 @@ class Context:
         self._chat.fed(step.length + len(tokens), reply)
 
     def _tokens(self, given: str | int | Sequence[int], special: bool = False) -> list[int]:
+        if given.__class__ is int and 0 <= given < 1 << 32:  # the token that a program chose
+            return [given]
         if isinstance(given, str):
             return self._model.encode(given, special)
         return ids("a token id", [given] if isinstance(given, int) else given)
@@ -248,7 +250,9 @@ class Context:
         """Compute what is buffered."""
         self._settle(reply=False)
         if self._buffer:
-            await self._predict(self._buffer.copy(), _host.infer.Outputs_None_(), _readings(None, None, None, False))
+            loop: Any = get_running_loop()
+            none, readings = _host.infer.Outputs_None_(), _readings(None, None, None, False)
+            await self._predict(loop, self._buffer.copy(), none, readings)
             self._buffer.clear()
 
     async def pred(
@@ -279,19 +283,26 @@ class Context:
             if not new:
                 raise Invalid("pred(every=True) needs tokens", "name the tokens after which a distribution is wanted")
             outputs = _host.infer.Outputs_At(list(range(len(buffer), len(buffer) + len(new))))
-        if not buffer:
-            answer = await self._predict(new, outputs, readings)
+        if buffer:
+            new = buffer + new
+        loop: Any = get_running_loop()
+        if loop.alone():
+            answer = self._suspend(new, outputs, readings)
         else:
-            answer = await self._predict(buffer + new, outputs, readings)
+            answer = await self._predict(loop, new, outputs, readings)
+        if buffer:
             del buffer[:]
         return [Dist(raw, logprobs) for raw in answer] if every else Dist(answer[0], logprobs)
 
-    async def _predict(self, tokens: list[int], outputs: Any, readings: Any) -> list[Any]:
-        loop = cast(Loop, asyncio.get_running_loop())
-        alone = loop.alone()
+    def _suspend(self, tokens: list[int], outputs: Any, readings: Any) -> list[Any]:
+        """A prediction that holds up the whole program."""
         try:
-            if alone:
-                return _host.infer.predict(self._file, tokens, outputs, readings)
+            return _host.infer.predict(self._file, tokens, outputs, readings)
+        except _host.Err as error:
+            raise from_wit(error.value) from None
+
+    async def _predict(self, loop: Loop, tokens: list[int], outputs: Any, readings: Any) -> list[Any]:
+        try:
             prediction = _host.infer.pred(self._file, tokens, outputs, readings)
         except _host.Err as error:
             raise from_wit(error.value) from None

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from symphony.sandbox.layout import VALUE_BYTES, CodecError, HandleTable, Type
+from symphony.sandbox.layout import SCALARS, VALUE_BYTES, CodecError, HandleTable, Type
 from symphony.sandbox.readers import ReadEmitter
 from symphony.sandbox.source import Source
+from symphony.sandbox.stamps import StampEmitter, stampable
 from symphony.sandbox.writers import WriteEmitter
 
 Reader = Callable[[int, int, HandleTable], Any]
@@ -57,7 +58,10 @@ class Codec:
         def emit() -> Any:
             lines: list[str] = []
             self._writers.result_case(lines, of, "a", "v", case == "ok")
-            return self._source.function("a, v, ctx, h", lines)
+            write = self._source.function("a, v, ctx, h", lines)
+            if case == "ok" and of[1] and of[1][0] not in SCALARS and stampable(of[1]):
+                return StampEmitter(self._source).result_ok(of[1], write)
+            return write
 
         return self._once(case, of, emit)
 

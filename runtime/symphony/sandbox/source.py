@@ -31,6 +31,7 @@ class Source:
             "FN": abi.flags_new,
             "RC": abi.record_copy,
             "val_new": abi.val_new,
+            "val_clone": abi.val_clone,
             "pointer": abi.write_pointer,
             "result": abi.write_result,
             "Z": layout.ZERO,

@@ -1,0 +1,140 @@
+"""Writers for small answers that come again and again in the same shape: copy one made earlier, change its numbers.
+
+Building a value takes a C call for every list, record and box in it; a copy takes one for all of them. So the answer to
+a token, a list of one distribution, costs half. A shape is which options are full and how long the numeric lists are.
+Only for values made of numbers, records, options, numeric lists, and lists of one record: nothing in them belongs to
+anybody. Everything else is left to `writers`. See `codec`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from symphony.sandbox import abi
+from symphony.sandbox.layout import (
+    ENTRY_BYTES,
+    ENTRY_VALUE,
+    NUMBERS,
+    SCALARS,
+    SHORT_LIST,
+    VALUE_BYTES,
+    HandleTable,
+    Type,
+    record_class,
+    scalar_packers,
+)
+from symphony.sandbox.source import Lines, Source, indent
+
+Write = Callable[[int, Any, int, HandleTable], None]
+MAX_STAMPS = 64
+
+
+class Stamps(dict[tuple[int, ...], int]):
+    """Shape -> address of a value of that shape, made by `build` when the shape was first met."""
+
+    def __init__(self, build: Write) -> None:
+        super().__init__()
+        self._build = build
+        self._cells: list[Any] = []
+
+    def make(self, shape: tuple[int, ...], address: int, value: Any, context: int, handles: HandleTable) -> None:
+        """Write the value the ordinary way; keep a copy unless it is large, or there are too many."""
+        self._build(address, value, context, handles)
+        if len(self) < MAX_STAMPS and max(shape, default=0) <= SHORT_LIST:
+            cell = (ctypes.c_uint64 * (VALUE_BYTES // 8))()
+            self._cells.append(cell)
+            self[shape] = ctypes.addressof(cell)
+            abi.val_clone(address, self[shape])
+
+    def __del__(self) -> None:
+        for address in self.values():
+            abi.val_delete(address)
+
+
+def stampable(of: Type) -> bool:
+    kind = of[0]
+    if kind in SCALARS:
+        return kind != "char"
+    if kind == "list":
+        return of[1][0] in NUMBERS or (of[1][0] == "record" and stampable(of[1]))
+    if kind == "option":
+        return of[1][0] != "option" and stampable(of[1])
+    return kind == "record" and all(stampable(t) for _, t in of[1])
+
+
+class StampEmitter:
+    """Emits one writer. Of what it emits, `shape` lines come before the copy is made and `fill` lines after it."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def result_ok(self, of: Type, build: Write) -> Any:
+        """A writer of the ok case of a `result` whose payload is `of`; `build` is the ordinary one."""
+        source = self._source
+        stamps, otherwise = source.constant(Stamps(build)), source.constant(build)
+        lines: Lines = []
+        fill: Lines = []
+        parts = self._value(lines, fill, of, "v", "Q(M, a+16)[0]")
+        copy = [
+            f"k = ({''.join(part + ', ' for part in parts)})",
+            f"s = {stamps}.get(k)",
+            f"if s is None: return {stamps}.make(k, a, v, ctx, h)",
+            "val_clone(s, a)",
+        ]
+        plain = f"return {otherwise}(a, v, ctx, h)"
+        return source.function("a, v, ctx, h", [*[line.replace("OTHERWISE", plain) for line in lines], *copy, *fill])
+
+    def _value(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
+        """`value`, `place`: expressions of the value and its address, each used once. Returns what tells its shape."""
+        emit = {"list": self._list, "option": self._option, "record": self._record}.get(of[0], self._scalar)
+        return emit(shape, fill, of, value, place)
+
+    def _scalar(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
+        pack = self._source.constant(scalar_packers[of[0]])
+        fill.append(f"{pack}(M, {place}, {SCALARS[of[0]][0]}, {value})")
+        return []
+
+    def _list(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
+        items, count, data, item = (self._source.fresh() for _ in range(4))
+        shape += [f"{items} = {value}", f"{count} = len({items})"]
+        if of[1][0] == "record":
+            shape += [f"if {count} != 1: OTHERWISE"]
+            return self._value(shape, fill, of[1], f"{items}[0]", f"Q(M, {place}+16)[0]")
+        pack, kind = self._source.constant(scalar_packers[of[1][0]]), SCALARS[of[1][0]][0]
+        fill += [
+            f"{data} = Q(M, {place}+16)[0]",
+            f"for {item} in {items}: {pack}(M, {data}, {kind}, {item}); {data} += {VALUE_BYTES}",
+        ]
+        return [count]
+
+    def _record(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
+        record, data = self._source.fresh(), self._source.fresh()
+        shape.append(f"{record} = {value}")
+        fill.append(f"{data} = Q(M, {place}+16)[0]")
+        parts: list[str] = []
+        for i, (_, t) in enumerate(of[1]):
+            # A guest's record may have trailing options that this host does not know yet: they are none.
+            field = _field(of, i)
+            got = f"getattr({record}, {field!r}, None)" if t[0] == "option" else f"{record}.{field}"
+            parts += self._value(shape, fill, t, got, f"{data}+{ENTRY_BYTES * i + ENTRY_VALUE}")
+        return parts
+
+    def _option(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
+        item, full = self._source.fresh(), self._source.fresh()
+        inner_shape: Lines = []
+        inner_fill: Lines = []
+        parts = self._value(inner_shape, inner_fill, of[1], item, f"Q(M, {place}+8)[0]")
+        shape += [f"{item} = {value}", f"{full} = {item} is not None"]
+        if parts:
+            shape.append(f"{' = '.join(parts)} = -1")
+        if inner_shape:
+            shape += [f"if {full}:", *indent(inner_shape)]
+        fill += [f"if {full}:", *indent(inner_fill)]
+        return [full, *parts]
+
+
+def _field(of: Type, index: int) -> str:
+    """What the field is called in Python."""
+    return record_class(tuple(name for name, _ in of[1]))._fields[index]  # type: ignore[attr-defined]
