@@ -6,7 +6,8 @@ Words are the field's own. A *page* holds `page_size` entries of one sequence, i
 somewhere to write to.
 
 Keys are stored rotated. RoPE rotates *adjacent* pairs of a head's elements (the engine permutes the weights of models
-that pair the two halves instead); positions and slots are independent of each other.
+that pair the two halves instead); positions and slots are independent of each other. It is a rotation and nothing else:
+the factor of a RoPE scaling belongs into the scores' scale, so that keys that are turned on are not multiplied again.
 
 Layouts. On a GPU, and in the reference, a pool is page-major, `[pages, layers, 2, page_size, kv_heads, head_dim]`: one
 page is one contiguous run, so that copy-on-write, swap and free each touch one run; this is also the canonical format
@@ -76,6 +77,9 @@ class Ragged:
     """[T], for RoPE."""
     slots: IntArray
     """[T], where each new entry's K/V is written; in page 0 if nowhere."""
+    firsts: IntArray | None = None
+    """[T]: the first entry that each query sees in windowed layers, at most its own, never falling within a row; None:
+    this model has no such layers. Indexes of entries, though windows count positions: positions ascend in a row."""
 
     @property
     def tokens(self) -> int:
@@ -106,8 +110,9 @@ class PagedAttention(Protocol):
         """
         ...
 
-    def attend(self, layer: int, qkv: torch.Tensor, plan: Any) -> torch.Tensor:
-        """[T, heads * head_dim]: causal attention of the rotated queries over their sequences, after `write`."""
+    def attend(self, layer: int, qkv: torch.Tensor, plan: Any, windowed: bool = False) -> torch.Tensor:
+        """[T, heads * head_dim]: causal attention of the rotated queries over their sequences, after `write`; from
+        `Ragged.firsts` on if the layer is `windowed`."""
         ...
 
     def copy_pages(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
@@ -119,8 +124,7 @@ class PagedAttention(Protocol):
         written.
 
         `sources`, `targets`: [N] slots, the targets distinct. `shifts`: [N], of either sign, each smaller than the
-        number of positions; 0 is an exact copy. Keys are turned only: a factor that came with their RoPE scaling, they
-        have already.
+        number of positions; 0 is an exact copy.
         """
         ...
 

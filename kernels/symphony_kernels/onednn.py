@@ -33,16 +33,20 @@ def pack(weight: torch.Tensor) -> torch.Tensor:
     return _OPS[0](weight.contiguous(), None)
 
 
-def linear(x: torch.Tensor, weight: torch.Tensor, activation: str = "none") -> torch.Tensor:
-    """`activation(x @ weight.T)`; activation is "none" or "swish". Needs AVAILABLE."""
+def linear(
+    x: torch.Tensor, weight: torch.Tensor, activation: str = "none", bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """`activation(x @ weight.T + bias)`; activation is "none" or "swish". Needs AVAILABLE."""
     assert _OPS is not None
-    return _OPS[1](x, weight, None, activation, [], "")
+    return _OPS[1](x, weight, bias, activation, [], "")
 
 
-def linear_with(x: torch.Tensor, weight: torch.Tensor, other: torch.Tensor, operation: str) -> torch.Tensor:
-    """`(x @ weight.T) operation other`; operation is "add" or "mul". Needs AVAILABLE."""
+def linear_with(
+    x: torch.Tensor, weight: torch.Tensor, other: torch.Tensor, operation: str, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """`(x @ weight.T + bias) operation other`; operation is "add" or "mul". Needs AVAILABLE."""
     assert _OPS is not None
-    return _OPS[2](x, other, weight, None, operation)
+    return _OPS[2](x, other, weight, bias, operation)
 
 
 def product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -8,16 +8,18 @@ Rows are sorted into four kinds, each computed the way that measured best:
     long      anything else       a row at a time: blocks of queries against the row's keys, oneDNN products
 
 Decodes and appends that begin with the same pages read those once, for all of them, and merge the two parts by their
-log-sum-exp. A row whose pages are consecutive is read in place. Bounded temporaries: above some MiB page faults cost
-more than a second product. fp32 only. Layout and words: `interface`.
+log-sum-exp. A row whose pages are consecutive is read in place. Windowed layers have a plan of their own, over rows
+without the pages that no query sees any more. Bounded temporaries: above some MiB page faults cost more than a second
+product. fp32 only. Layout and words: `interface`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 
@@ -106,6 +108,18 @@ class _Long:
     first: int
     queries: int
     keys: _Keys
+    firsts: torch.Tensor | None
+    """[queries]: the first entry that each one sees; None: the first there is."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What to compute in a layer."""
+
+    gathered: list[_Gathered] = field(default_factory=list)
+    in_place: list[_InPlace] = field(default_factory=list)
+    fresh: list[_Fresh] = field(default_factory=list)
+    long: list[_Long] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -114,10 +128,8 @@ class _Plan:
     """[T, 1, head_dim / 2], complex."""
     slots: torch.Tensor
     """[T * 2 * kv_heads]: places in the pool's list of entries."""
-    gathered: list[_Gathered] = field(default_factory=list)
-    in_place: list[_InPlace] = field(default_factory=list)
-    fresh: list[_Fresh] = field(default_factory=list)
-    long: list[_Long] = field(default_factory=list)
+    full: _Work
+    windowed: _Work | None
 
 
 class CpuAttention:
@@ -144,10 +156,25 @@ class CpuAttention:
 
     def plan(self, rows: Ragged) -> _Plan:
         slots = torch.from_numpy(rows.slots)[:, None] + self._head_of_slot
-        plan = _Plan(self.rope[torch.from_numpy(rows.positions)], slots.flatten())
+        full = self._work(replace(rows, firsts=None))
+        windowed = None if rows.firsts is None else self._work(self._trimmed(rows, rows.firsts))
+        return _Plan(self.rope[torch.from_numpy(rows.positions)], slots.flatten(), full, windowed)
+
+    def _trimmed(self, rows: Ragged, firsts: IntArray) -> Ragged:
+        """The rows without the pages that none of their queries sees."""
+        size = self.shape.page_size
+        pages = firsts[rows.starts] // size
+        seq_lens = rows.seq_lens - pages * size
+        places = np.arange(-(-int(seq_lens.max()) // size)) + pages[:, None]
+        table = np.take_along_axis(rows.block_table, np.minimum(places, rows.block_table.shape[1] - 1), 1)
+        firsts = firsts[: rows.query_lens.sum()] - np.repeat(pages * size, rows.query_lens)
+        return replace(rows, seq_lens=seq_lens, block_table=table, firsts=firsts if firsts.any() else None)
+
+    def _work(self, rows: Ragged) -> _Work:
+        plan = _Work()
         queries, entries = rows.query_lens, rows.seq_lens
         decodes = queries == 1
-        fresh = ~decodes & (queries == entries) & (queries <= FRESH_QUERIES)
+        fresh = ~decodes & (queries == entries) & (queries <= FRESH_QUERIES) & self._see_all(rows)
         appends = ~decodes & ~fresh & (queries <= APPEND_QUERIES)
         self._plan_decodes(plan, rows, np.flatnonzero(decodes))
         self._plan_appends(plan, rows, np.flatnonzero(appends))
@@ -156,7 +183,13 @@ class CpuAttention:
             plan.long.append(self._long(rows, i))
         return plan
 
-    def _plan_decodes(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
+    def _see_all(self, rows: Ragged) -> npt.NDArray[np.bool_]:
+        """[B]: whether all of a row's queries see its first entry."""
+        if rows.firsts is None:
+            return np.ones(len(rows.query_lens), np.bool_)
+        return rows.firsts[rows.starts + rows.query_lens - 1] == 0
+
+    def _plan_decodes(self, plan: _Work, rows: Ragged, which: IntArray) -> None:
         which = self._plan_shared(plan, rows, which)
         together: list[int] = []
         starts = rows.starts
@@ -166,21 +199,23 @@ class CpuAttention:
             if entries > IN_PLACE_ENTRIES or len(which) <= 2:
                 start = self._consecutive(rows.block_table[i], entries)
             if start is not None:
-                plan.in_place.append(_InPlace(int(starts[i]), start, entries))
+                hidden = 0 if rows.firsts is None else int(rows.firsts[starts[i]])
+                plan.in_place.append(_InPlace(int(starts[i]), start + hidden, entries - hidden))
             else:
                 together.append(i)
         for group in self._groups(rows, together, 0):
             plan.gathered.append(self._gather(rows, np.array(group), 0))
 
-    def _plan_appends(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
+    def _plan_appends(self, plan: _Work, rows: Ragged, which: IntArray) -> None:
         which = self._plan_shared(plan, rows, which)
         order = which[np.lexsort((-rows.seq_lens[which], -rows.query_lens[which]))]
         for group in self._groups(rows, order.tolist(), 0):
             plan.gathered.append(self._gather(rows, np.array(group), 0))
 
-    def _plan_shared(self, plan: _Plan, rows: Ragged, which: IntArray) -> IntArray:
+    def _plan_shared(self, plan: _Work, rows: Ragged, which: IntArray) -> IntArray:
         """Plan the rows that begin with common pages; the others are returned."""
-        alone: list[int] = []
+        see_all = self._see_all(rows)[which]
+        alone, which = which[~see_all].tolist(), which[see_all]
         first_pages = rows.block_table[which, 0]
         for page in np.unique(first_pages).tolist():
             group = which[first_pages == page]
@@ -202,7 +237,7 @@ class CpuAttention:
         table = rows.block_table[group, :context]
         return int((table == table[0]).all(0).cumprod().sum())
 
-    def _plan_fresh(self, plan: _Plan, rows: Ragged, which: IntArray) -> None:
+    def _plan_fresh(self, plan: _Work, rows: Ragged, which: IntArray) -> None:
         starts, order = rows.starts, which[np.argsort(-rows.query_lens[which], kind="stable")].tolist()
         while order:
             longest = int(rows.query_lens[order[0]])
@@ -247,6 +282,9 @@ class CpuAttention:
         blocks = torch.from_numpy((self._head_of_page + table[None, :, None, :]).reshape(-1))
         at = (entries - queries)[:, None] + np.arange(most)  # each query's own entry
         hidden = np.arange(width) > at[:, :, None]
+        if rows.firsts is not None:
+            cells = rows.starts[which][:, None] + np.minimum(np.arange(most), queries[:, None] - 1)
+            hidden |= np.arange(width) < rows.firsts[cells][:, :, None]  # 0 if pages are skipped
         mask = torch.from_numpy(hidden)[:, None, :, None].float().mul_(HIDDEN)
         first = int(rows.starts[which[0]])
         group = _Gathered(first, len(which), most, width, blocks, mask)
@@ -256,7 +294,9 @@ class CpuAttention:
 
     def _long(self, rows: Ragged, i: int) -> _Long:
         keys = self._keys(rows.block_table[i], int(rows.seq_lens[i]))
-        return _Long(int(rows.starts[i]), int(rows.query_lens[i]), keys)
+        first, queries = int(rows.starts[i]), int(rows.query_lens[i])
+        firsts = None if rows.firsts is None else torch.from_numpy(rows.firsts[first : first + queries])
+        return _Long(first, queries, keys, firsts)
 
     def _keys(self, table: IntArray, entries: int) -> _Keys:
         start = self._consecutive(table, entries)
@@ -279,21 +319,22 @@ class CpuAttention:
         torch.view_as_complex(turned).mul_(plan.rope)
         self._entries[layer].index_copy_(0, plan.slots, qkv[:, s.heads :].reshape(-1, s.head_dim))
 
-    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> torch.Tensor:
+    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan, windowed: bool = False) -> torch.Tensor:
         s = self.shape
+        work = plan.windowed if windowed and plan.windowed is not None else plan.full
         tokens = qkv.shape[0]
         if self.scale != 1.0:
             qkv[:, : s.heads].mul_(self.scale)
-        if len(plan.gathered) == 1 and plan.gathered[0].rows == tokens and plan.gathered[0].index is None:
-            return self._attend_gathered(layer, qkv, plan.gathered[0]).view(tokens, -1)
+        if len(work.gathered) == 1 and work.gathered[0].rows == tokens and work.gathered[0].index is None:
+            return self._attend_gathered(layer, qkv, work.gathered[0]).view(tokens, -1)
         out = qkv.new_zeros(tokens, s.heads, s.head_dim)
-        for group in plan.gathered:
+        for group in work.gathered:
             self._scatter(out, self._attend_gathered(layer, qkv, group), group)
-        for row in plan.in_place:
+        for row in work.in_place:
             self._attend_in_place(layer, qkv, row, out)
-        for rows in plan.fresh:
+        for rows in work.fresh:
             self._scatter(out, self._attend_fresh(qkv, rows), rows)
-        for row in plan.long:
+        for row in work.long:
             self._attend_long(layer, qkv, row, out[row.first : row.first + row.queries])
         return out.flatten(1)
 
@@ -384,13 +425,17 @@ class CpuAttention:
         context = row.keys.entries - row.queries
         for a in range(0, row.queries, BLOCK_QUERIES):
             n = min(BLOCK_QUERIES, row.queries - a)
-            end = context + a + n
+            begin, end = 0 if row.firsts is None else int(row.firsts[a]), context + a + n
             hidden = _upper(n)
+            before = None if row.firsts is None else _before(row.firsts[a : a + n] - begin)
             for h in range(s.kv_heads):
                 block = slice(h * s.group, (h + 1) * s.group)
-                scores = product(queries[a : a + n, block].reshape(n * s.group, -1), keys[h, :end])
-                scores.view(n, s.group, end)[:, :, end - n :].add_(hidden)
-                weighted = product(torch.softmax(scores, -1), values[h, :end].t())
+                scores = product(queries[a : a + n, block].reshape(n * s.group, -1), keys[h, begin:end])
+                by_query = scores.view(n, s.group, end - begin)
+                by_query[:, :, -n:].add_(hidden)
+                if before is not None:
+                    by_query[:, :, : before.shape[2]].add_(before)
+                weighted = product(torch.softmax(scores, -1), values[h, begin:end].t())
                 out[a : a + n, block] = weighted.view(n, s.group, -1)
 
     # ---- pages -----------------------------------------------------------------------------------------------------
@@ -452,6 +497,12 @@ def _padded(starts: IntArray, lengths: IntArray) -> tuple[torch.Tensor, torch.Te
     true = (column < lengths[:, None]).reshape(-1)
     valid = None if bool(true.all()) else torch.from_numpy(np.flatnonzero(true))
     return torch.from_numpy(index.reshape(-1)), valid
+
+
+def _before(firsts: torch.Tensor) -> torch.Tensor:
+    """[n, 1, last of `firsts`]: HIDDEN before each query's first entry."""
+    hidden = torch.arange(int(firsts[-1])) < firsts[:, None]
+    return hidden.float().mul_(HIDDEN)[:, None]
 
 
 def _upper(n: int) -> torch.Tensor:

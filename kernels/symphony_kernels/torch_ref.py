@@ -24,6 +24,7 @@ class _Plan:
     """(first query, queries, entries, pages) of each sequence."""
     positions: torch.Tensor
     slots: torch.Tensor
+    firsts: torch.Tensor | None
 
 
 class ReferenceAttention(PageMajorPool):
@@ -47,6 +48,7 @@ class ReferenceAttention(PageMajorPool):
             [(a, q, n, table[i, : -(-n // size)]) for i, (a, q, n) in enumerate(each)],
             torch.from_numpy(rows.positions).to(device),
             torch.from_numpy(rows.slots).to(device),
+            None if rows.firsts is None else torch.from_numpy(rows.firsts).to(device),
         )
 
     def write(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> None:
@@ -58,7 +60,7 @@ class ReferenceAttention(PageMajorPool):
         self.pool[pages, layer, 0, offsets] = k.to(self.pool.dtype)
         self.pool[pages, layer, 1, offsets] = v.to(self.pool.dtype)
 
-    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> torch.Tensor:
+    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan, windowed: bool = False) -> torch.Tensor:
         s = self.shape
         out = qkv.new_zeros(qkv.shape[0], s.heads, s.head_dim)
         for first, queries, entries, pages in plan.rows:
@@ -67,7 +69,10 @@ class ReferenceAttention(PageMajorPool):
             q = qkv[first : first + queries, : s.heads].float()
             scores = torch.einsum("qhd,khd->hqk", q, k) * self.scale
             at = torch.arange(queries, device=q.device)[:, None] + entries - queries
-            hidden = torch.arange(entries, device=q.device)[None] > at
+            keys = torch.arange(entries, device=q.device)[None]
+            hidden = keys > at
+            if windowed and plan.firsts is not None:
+                hidden |= keys < plan.firsts[first : first + queries, None]
             weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
             out[first : first + queries] = torch.einsum("hqk,khd->qhd", weights, v).to(out.dtype)
         return out.flatten(1)

@@ -10,12 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from symphony.engine import registry
-from symphony.engine.config import ModelConfig, RopeScaling
+from symphony.engine.config import MAX_LAYERS, ModelConfig, Rope
+from symphony.engine.headers import survey
 from symphony.engine.local import LocalEngine
-from symphony.engine.weights import digest, weight_files
+from symphony.engine.messages import Batch, Readings, Row, Sampling
+from symphony.engine.problems import Problem, refuse
+from symphony.engine.weights import digest
 from symphony.errors import Invalid, NotFound, Unavailable
 
 TINY = registry.find("tiny")
+WINDOW = {"sliding_window": 64, "use_sliding_window": True}
 RAW = json.loads((TINY / "config.json").read_text())
 
 
@@ -30,7 +34,8 @@ def test_tiny_is_described():
     config = ModelConfig.load(TINY)
     assert (config.layers, config.heads, config.kv_heads, config.head_dim) == (8, 4, 2, 64)
     assert (config.stop_tokens, config.bos_token, config.tied_embeddings) == ((2, 0), 0, True)
-    assert config.rope_scaling is None
+    assert (config.rope, config.window, config.sampling) == (Rope(10000.0), None, None)
+    assert len(dict(config.tensors())) == 2 + 8 * 9
 
 
 @pytest.mark.parametrize(
@@ -40,10 +45,17 @@ def test_tiny_is_described():
         ({"architectures": None}, "None is not supported"),
         ({"auto_map": {"AutoModel": "code.Model"}}, "code that comes with the model"),
         ({"quantization_config": {"bits": 4}}, "quantised weights"),
-        ({"attention_bias": True}, "biases in the attention"),
+        ({"architectures": ["Qwen3MoeForCausalLM"]}, "mixtures of experts"),
+        ({"architectures": ["Qwen2VLForConditionalGeneration"]}, "text alone"),
+        ({"vision_config": {"depth": 2}}, "text alone"),
+        ({"torch_dtype": "float8_e4m3fn"}, "float8_e4m3fn are not supported"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"partial_rotary_factor": 0.5}, "partial rotary"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 2}}, "yarn"),
+        ({"rope_scaling": {"rope_type": "longrope", "factor": 2}}, "longrope"),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "differs between layers"),
+        ({"rope_theta": 1.0}, "rope_theta is 1.0"),
+        ({"num_hidden_layers": MAX_LAYERS + 1}, "num_hidden_layers is 4097"),
+        ({"max_position_embeddings": 1 << 40}, "max_position_embeddings"),
         ({"hidden_size": "big"}, "hidden_size is 'big'"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
         ({"num_key_value_heads": 3}, "do not fit"),
@@ -57,8 +69,61 @@ def test_what_is_not_supported_is_refused(change, words):
 def test_both_spellings_of_rope():
     new = {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
     config = ModelConfig.parse({**RAW, "rope_theta": None, "rope_parameters": new}, {}, "")
-    assert (config.rope_theta, config.rope_scaling) == (5e5, RopeScaling("linear", 2.0))
-    assert config.rope_frequencies()[0] == 0.5
+    assert config.rope == Rope(5e5, "linear", 2.0)
+    old = {"type": "linear", "factor": 2.0}
+    assert ModelConfig.parse({**RAW, "rope_theta": 5e5, "rope_scaling": old}, {}, "").rope == config.rope
+
+
+def test_all_that_is_wrong_is_counted():
+    with pytest.raises(Invalid, match=r"'gelu' is not supported \(and 2 more: symphony models verify"):
+        ModelConfig.parse({**RAW, "hidden_act": "gelu", "hidden_size": 0, "vocab_size": None}, {}, "")
+
+
+@pytest.mark.parametrize(
+    ("family", "members", "window", "windowed"),
+    [
+        ("Llama", {"sliding_window": 64}, None, [False] * 8),
+        ("Mistral", {"sliding_window": 64}, 64, [True] * 8),
+        ("Mistral", {"sliding_window": None}, None, [False] * 8),
+        ("Mistral", {"max_position_embeddings": 32768}, 4096, [True] * 8),  # what transformers takes it for
+        ("Mistral", {"sliding_window": 2048}, None, [False] * 8),  # nothing outgrows it
+        ("Qwen2", {"sliding_window": 64}, None, [False] * 8),
+        ("Qwen2", WINDOW, None, [False] * 8),  # max_window_layers is 28
+        ("Qwen2", {**WINDOW, "max_window_layers": 6}, 64, [False] * 6 + [True] * 2),
+        ("Qwen3", {**WINDOW, "max_window_layers": 0}, 64, [True] * 8),
+        (
+            "Qwen3",
+            {**WINDOW, "layer_types": ["sliding_attention", "full_attention"] * 4},
+            64,
+            [True, False] * 4,
+        ),
+    ],
+)  # fmt: skip
+def test_windows(family, members, window, windowed):
+    config = ModelConfig.parse({**RAW, "architectures": [f"{family}ForCausalLM"], **members}, {}, "")
+    assert (config.window, list(config.windowed)) == (window, windowed)
+
+
+@pytest.mark.parametrize("kinds", [["full_attention"], "all", ["chunked_attention"] * 8])
+def test_layers_of_other_kinds(kinds):
+    members = {"architectures": ["Qwen3ForCausalLM"], "use_sliding_window": True, "layer_types": kinds}
+    with pytest.raises(Invalid, match="layer"):
+        ModelConfig.parse({**RAW, **members}, {}, "")
+
+
+def test_yarn_reaches_as_far_as_it_says():
+    scaling = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    config = ModelConfig.parse({**RAW, "max_position_embeddings": 32768, "rope_scaling": scaling}, {}, "")
+    assert config.context_limit == 131072
+    assert config.rope.attention_factor == pytest.approx(1.1386294)
+
+
+def test_what_generation_config_says():
+    stop = {"eos_token_id": [151645, 151643, "x", True], "bos_token_id": 5}
+    config = ModelConfig.parse(RAW, stop, "")
+    assert (config.stop_tokens, config.bos_token, config.sampling) == ((151645, 151643), 5, None)
+    sampling = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "repetition_penalty": "much"}
+    assert ModelConfig.parse(RAW, sampling, "").sampling == Sampling(temperature=0.6, top_k=20, top_p=0.95)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -101,14 +166,55 @@ def test_shards(copy):
     index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))
     (copy / "one.safetensors").touch()
-    with pytest.raises(NotFound, match=r"two\.safetensors"):
+    save_file({"a": torch.zeros(1)}, copy / "one.safetensors")
+    with pytest.raises(NotFound, match=r"two\.safetensors does not exist, but .*index"):
         weight_files(copy)
-    (copy / "two.safetensors").touch()
+    save_file({"c": torch.zeros(1)}, copy / "two.safetensors")
+    with pytest.raises(Invalid, match=r"two\.safetensors lacks what .* says it has: b"):
+        weight_files(copy)
+    save_file({"a": torch.zeros(1), "b": torch.zeros(1)}, copy / "two.safetensors")
+    with pytest.raises(Invalid, match=r"two\.safetensors repeats what another file has: a"):
+        weight_files(copy)
+    save_file({"b": torch.zeros(1)}, copy / "two.safetensors")
     assert [p.name for p in weight_files(copy)] == ["one.safetensors", "two.safetensors"]
     index["weight_map"]["a"] = "../one.safetensors"
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(Invalid, match="elsewhere"):
         weight_files(copy)
+
+
+def weight_files(directory: Path) -> list[Path]:
+    problems: list[Problem] = []
+    files, _ = survey(directory, problems)
+    refuse(problems)
+    return files
+
+
+def test_weights_that_the_model_does_not_use_are_refused(copy):
+    """They belong to a model that computes something else."""
+    weights = load_file(copy / "model.safetensors")
+    bias = {"model.layers.0.self_attn.q_proj.bias": torch.zeros(256)}
+    save_file({**weights, **bias}, copy / "model.safetensors")
+    with pytest.raises(Invalid, match=r"LlamaForCausalLM does not use: model\.layers\.0\.self_attn\.q_proj\.bias"):
+        LocalEngine.load(str(copy), device="cpu")
+    save_file({**weights, "model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(32)}, copy / "model.safetensors")
+    LocalEngine.load(str(copy), device="cpu", pages=8, host_pages=0).close()
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_an_output_weight_that_should_be_tied(copy, differs):
+    """It counts where it differs, as in transformers."""
+    weights = load_file(copy / "model.safetensors")
+    head = weights["model.embed_tokens.weight"].flip(0) if differs else weights["model.embed_tokens.weight"].clone()
+    save_file({**weights, "lm_head.weight": head}, copy / "model.safetensors")
+    engine = LocalEngine.load(str(copy), device="cpu", pages=8, host_pages=0)
+    plain = LocalEngine.load("tiny", device="cpu", pages=8, host_pages=0)
+    row = Row([50, 60, 70], 0, [1], [2], Readings(top_k=3))
+    [one], [other] = (each.run(Batch([row])) for each in (engine, plain))
+    ids = other.readings[0].top_ids
+    assert list(one.readings[0].top_ids) == ([4095 - i for i in ids] if differs else list(ids))
+    engine.close()
+    plain.close()
 
 
 def test_the_digest_is_of_the_contents(copy):

@@ -30,6 +30,8 @@ class Case:
     padding: int = 0
     shared: int = 0
     """Pages that all rows begin with."""
+    window: int = 0
+    """Entries that a query sees; 0: all."""
 
 
 CASES = (
@@ -49,7 +51,21 @@ SHARED = (
     Case("appends after a common prefix", ((9, 140), (20, 120), (3, 99), (1, 130), (1, 97)), shared=6, padding=2),
     Case("forks just made", ((1, 81), (1, 81), (1, 81)), shared=5),
 )
+WINDOWED = (
+    Case("windowed decodes", ((1, 130), (1, 70), (1, 33), (1, 20), (1, 5), (1, 1)), window=20),
+    Case("a windowed long decode", ((1, 400),), window=150),
+    Case("a window of one", ((20, 20), (3, 40), (1, 30)), window=1),
+    Case("a window of a page", ((40, 40), (33, 70), (2, 16), (2, 17), (1, 17), (1, 16)), window=16, padding=2),
+    Case(
+        "everything windowed", ((70, 200), (40, 40), (9, 64), (3, 3), (1, 100), (1, 16), (1, 1)), window=31, padding=3
+    ),
+    Case("windowed, big pages", ((20, 150), (1, 65), (1, 64), (1, 63)), page_size=64, window=40),
+    Case("windowed mqa", ((18, 40), (1, 64)), heads=6, kv_heads=1, head_dim=64, window=17),
+    Case("a window as long as all", ((9, 140), (1, 130)), window=140),
+    Case("windowed after a common prefix", ((9, 140), (1, 130), (1, 97), (1, 97)), shared=6, window=100),
+)
 LONG = (
+    Case("a long windowed row", ((330, 350), (330, 330), (1, 400)), window=200),
     Case("a long row", ((330, 350), (1, 400))),
     Case("a long row of head size 128", ((130, 300),), heads=2, kv_heads=1, head_dim=128),
 )
@@ -81,6 +97,7 @@ def build(case: Case, seed: int = 0, scatter: bool = True) -> tuple[PoolShape, R
         table,
         np.concatenate([*positions, pad]),
         np.concatenate([*slots, pad]),
+        np.maximum(np.concatenate([*positions, pad]) + 1 - case.window, 0) if case.window else None,
     )
     angles = torch.outer(torch.arange(512).double(), 10000 ** (-torch.arange(0, case.head_dim, 2) / case.head_dim))
     rope = torch.stack([angles.cos(), angles.sin()], -1).float()
@@ -125,9 +142,10 @@ def difference(
         backend.write(layer, mine, plans[0])
         oracle.write(layer, theirs, plans[1])
         real = int(rows.query_lens.sum())
-        got = backend.attend(layer, mine, plans[0])
+        windowed = case.window > 0 and layer > 0  # the first layer sees everything
+        got = backend.attend(layer, mine, plans[0], windowed)
         assert bool(got.isfinite().all())
-        worst = max(worst, relative(got[:real], oracle.attend(layer, theirs, plans[1])[:real]))
+        worst = max(worst, relative(got[:real], oracle.attend(layer, theirs, plans[1], windowed)[:real]))
     worst = max(worst, relative(page_major(backend)[1:], oracle.pool[1:]))
     return worst
 
@@ -217,6 +235,7 @@ __all__ = [
     "ENTRIES",
     "LONG",
     "SHARED",
+    "WINDOWED",
     "Case",
     "build",
     "difference",
@@ -232,7 +251,7 @@ __all__ = [
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for each in (
-        CASES[:1] + CASES[2:] + SHARED[1:2]
+        CASES[:1] + CASES[2:] + SHARED[1:2] + WINDOWED
     ):  # not the one with many rows: the interpreter takes a second for each of them
         print(f"{difference(sys.argv[1], each):.2e} {each.name}", flush=True)
     print(f"{pages_differ(sys.argv[1]):.2e} pages", flush=True)

@@ -17,6 +17,7 @@ from kernel_cases import (
     ENTRIES,
     LONG,
     SHARED,
+    WINDOWED,
     build,
     difference,
     entries_differ,
@@ -36,7 +37,7 @@ NEEDS_TRITON = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 
 
 @pytest.mark.parametrize("scatter", [True, False])
-@pytest.mark.parametrize("case", CASES + SHARED + LONG, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", CASES + SHARED + LONG + WINDOWED, ids=lambda c: c.name)
 def test_the_cpu_path_equals_the_oracle(case, scatter):
     assert difference("torch", case, scatter=scatter) < 2e-6
 
@@ -45,7 +46,7 @@ def test_the_cpu_path_splits_what_is_too_much_to_gather(monkeypatch):
     from symphony_kernels import torch_cpu
 
     monkeypatch.setattr(torch_cpu, "GATHER_BYTES", 100_000)
-    for case in CASES[:2] + CASES[5:7] + SHARED:
+    for case in CASES[:2] + CASES[5:7] + SHARED + WINDOWED:
         assert difference("torch", case) < 2e-6
 
 
@@ -122,7 +123,7 @@ def test_triton_under_its_interpreter():
     entries = {name: errors.pop(name) for name in [name for name in errors if name.startswith("entries ")]}
     assert len(entries) == len(ENTRIES)
     assert max(entries.values()) < 1e-6, entries
-    assert len(errors) == len(CASES)
+    assert len(errors) == len(CASES) + len(WINDOWED)
     assert max(errors.values()) < 2e-6, errors
 
 

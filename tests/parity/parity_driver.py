@@ -105,9 +105,9 @@ def load_reference(directory: Path) -> Any:
     """The same weights under transformers, fp32: tokens [n] -> log-probabilities [n, vocab]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from transformers import LlamaForCausalLM
+        from transformers import AutoModelForCausalLM
 
-        model = LlamaForCausalLM.from_pretrained(str(directory), dtype=torch.float32).eval()
+        model = AutoModelForCausalLM.from_pretrained(str(directory), dtype=torch.float32).eval()
 
     @functools.lru_cache(maxsize=256)
     def run(tokens: tuple[int, ...]) -> torch.Tensor:

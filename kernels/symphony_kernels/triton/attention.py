@@ -29,6 +29,7 @@ def _tiles(
     table,
     lo,
     hi,
+    least,
     limit,
     stride_page,
     stride_slot,
@@ -39,7 +40,8 @@ def _tiles(
     MASKED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Fold the keys [lo, hi) into the running maximum, sum and output; MASKED: key n only for rows with limit > n."""
+    """Fold the keys [lo, hi) into the running maximum, sum and output; MASKED: key n only for rows that see it,
+    least <= n < limit. `lo` is a multiple of BN."""
     d = tl.arange(0, D)
     for n0 in tl.range(lo, hi, BN):
         n = n0 + tl.arange(0, BN)
@@ -55,7 +57,8 @@ def _tiles(
             k = tl.load(k_base + at[:, None] + d[None, :])
         s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
         if MASKED:
-            s = tl.where((n < hi)[None, :] & (n[None, :] < limit[:, None]), s, float("-inf"))
+            seen = (n < hi)[None, :] & (n[None, :] < limit[:, None]) & (n[None, :] >= least[:, None])
+            s = tl.where(seen, s, float("-inf"))
         m_new = tl.maximum(m_i, tl.max(s, 1))
         m_safe = tl.where(m_new == float("-inf"), 0.0, m_new)
         p = tl.exp2(s - m_safe[:, None])
@@ -83,6 +86,7 @@ def _attention(
     queries_ptr,
     entries_ptr,
     table_ptr,
+    firsts_ptr,
     stride_q,
     stride_page,
     stride_slot,
@@ -98,6 +102,7 @@ def _attention(
     BM: tl.constexpr,
     BN: tl.constexpr,
     SPLIT: tl.constexpr,
+    WINDOW: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     block = tl.program_id(0)
@@ -122,9 +127,15 @@ def _attention(
     lo = 0
     hi = context + last + 1
     seen_by_all = context + (block * BM) // GROUP + 1
+    begin = 0  # from this tile on, no query of the block has keys hidden before its window
+    least = tl.zeros([BM], tl.int32)
+    if WINDOW:
+        least = tl.load(firsts_ptr + row, mask=real, other=0)
+        lo = tl.load(firsts_ptr + first + (block * BM) // GROUP) // BN * BN
+        begin = tl.cdiv(tl.load(firsts_ptr + first + last), BN) * BN
     if SPLIT:
-        share = tl.cdiv(tl.cdiv(hi, splits), BN) * BN
-        lo = part * share
+        share = tl.cdiv(tl.cdiv(hi - lo, splits), BN) * BN
+        lo = lo + part * share
         hi = tl.minimum(hi, lo + share)
     middle = tl.maximum(lo, tl.minimum(seen_by_all, hi) // BN * BN)
     m_i = tl.full([BM], float("-inf"), tl.float32)
@@ -133,12 +144,19 @@ def _attention(
     k_base = k_ptr + head * stride_head
     v_base = v_ptr + head * stride_head
     table = table_ptr + b.to(tl.int64) * stride_table
+    if WINDOW:
+        begin = tl.minimum(tl.maximum(begin, lo), middle)
+        acc, m_i, l_i = _tiles(
+            acc, m_i, l_i, q, k_base, v_base, table, lo, begin, least, limit, stride_page, stride_slot, scale,
+            D, PAGE, BN, True, PRECISION,
+        )  # fmt: skip
+        lo = begin
     acc, m_i, l_i = _tiles(
-        acc, m_i, l_i, q, k_base, v_base, table, lo, middle, limit, stride_page, stride_slot, scale,
+        acc, m_i, l_i, q, k_base, v_base, table, lo, middle, least, limit, stride_page, stride_slot, scale,
         D, PAGE, BN, False, PRECISION,
     )  # fmt: skip
     acc, m_i, l_i = _tiles(
-        acc, m_i, l_i, q, k_base, v_base, table, middle, hi, limit, stride_page, stride_slot, scale,
+        acc, m_i, l_i, q, k_base, v_base, table, middle, hi, least, limit, stride_page, stride_slot, scale,
         D, PAGE, BN, True, PRECISION,
     )  # fmt: skip
     norm = tl.where(l_i > 0, l_i, 1.0)
@@ -173,6 +191,7 @@ def attend(
     values: torch.Tensor,
     out: torch.Tensor,
     rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    firsts: torch.Tensor | None,
     first: int,
     count: int,
     most_queries: int,
@@ -183,7 +202,8 @@ def attend(
 
     `qkv`: [T, heads + 2 kv_heads, D], contiguous, rotated. `keys`, `values`: one layer's view of the pool,
     [pages, page_size, kv_heads, D]. `out`: [T, heads, D], contiguous. `rows`: starts, queries, entries [B] and block
-    table [B, P], int32. `splits`: among how many programs the keys of a block of queries are divided.
+    table [B, P], int32. `firsts`: [T] int32, the first entry that each query sees; None: the first there is. `splits`:
+    among how many programs the keys of a block of queries are divided.
     """
     starts, queries, entries, table = rows
     total, heads, size = out.shape
@@ -201,9 +221,9 @@ def attend(
         lse = torch.empty(splits, total, heads, dtype=torch.float32, device=out.device)
     grid = (triton.cdiv(width, bm), kv_heads, starts.shape[0] * splits)
     _attention[grid](
-        qkv, keys, values, out, part, lse, starts, queries, entries, table,
+        qkv, keys, values, out, part, lse, starts, queries, entries, table, table if firsts is None else firsts,
         qkv.stride(0), keys.stride(0), keys.stride(1), keys.stride(2), table.stride(0), scale * LOG2_E, total, splits,
-        HEADS=heads, GROUP=group, D=size, PAGE=page, BM=bm, BN=bn, SPLIT=splits > 1,
+        HEADS=heads, GROUP=group, D=size, PAGE=page, BM=bm, BN=bn, SPLIT=splits > 1, WINDOW=firsts is not None,
         PRECISION="ieee" if qkv.dtype == torch.float32 else "tf32",
         num_warps=2 if bm == 16 else 4 if bm == 64 else 8, num_stages=3,
     )  # fmt: skip

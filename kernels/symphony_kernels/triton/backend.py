@@ -41,6 +41,8 @@ class _Plan:
     slots: torch.Tensor
     real: int
     """Queries that belong to a row; the rest is padding."""
+    firsts: torch.Tensor | None
+    """[T] int32, first entry that a query of a windowed layer sees."""
 
 
 class TritonAttention(PageMajorPool):
@@ -68,7 +70,8 @@ class TritonAttention(PageMajorPool):
         queries = rows.query_lens
         decodes = len(queries) - int((queries[::-1] != 1).argmax()) if (queries != 1).any() else 0
         launches = [self._launch(rows, a, b) for a, b in ((0, decodes), (decodes, len(queries))) if b > a]
-        return _Plan(launches, self._to(rows.positions), self._to(rows.slots), int(queries.sum()))
+        firsts = None if rows.firsts is None else self._to(rows.firsts.astype(np.int32))
+        return _Plan(launches, self._to(rows.positions), self._to(rows.slots), int(queries.sum()), firsts)
 
     def _launch(self, rows: Ragged, a: int, b: int) -> _Launch:
         queries, entries = rows.query_lens[a:b], rows.seq_lens[a:b]
@@ -92,14 +95,15 @@ class TritonAttention(PageMajorPool):
     def write(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> None:
         pages.rope_write(qkv, plan.positions, plan.slots, self.rope, self.pool[:, layer, 0], self.pool[:, layer, 1])
 
-    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> torch.Tensor:
+    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan, windowed: bool = False) -> torch.Tensor:
         s = self.shape
         out = torch.empty(qkv.shape[0], s.heads, s.head_dim, dtype=qkv.dtype, device=qkv.device)
         out[plan.real :] = 0
         keys, values = self.pool[:, layer, 0], self.pool[:, layer, 1]
+        firsts = plan.firsts if windowed else None
         for run in plan.launches:
             attention.attend(
-                qkv, keys, values, out, run.rows, run.first, run.count, run.most_queries, run.splits, self.scale
+                qkv, keys, values, out, run.rows, firsts, run.first, run.count, run.most_queries, run.splits, self.scale
             )
         return out.flatten(1)
 

@@ -144,6 +144,7 @@ class Operation:
             row = Row(given, start, pages, outputs, readings, write, tokens[:end].tolist(), generated)
         if file.derived is not None:
             row.position = file.position(start)
+            row.earlier = file.positions or ()
         return row
 
 

@@ -26,6 +26,8 @@ class Limits:
     context_limit: int
     pages: int
     page_size: int
+    window: int | None = None
+    """Positions that queries of windowed layers see; None: there are no such layers."""
     bucket: int = 1
     """Batches of more than 64 tokens are padded to a multiple of this: oneDNN sets up a kernel a shape."""
 
@@ -74,7 +76,11 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
     positions = indexes + np.repeat(np.array(shifts, np.int64), queries)
     ids = np.concatenate([np.asarray(checked[i].tokens, np.int64) for i in order])
     padding = np.zeros(-real % limits.bucket if real > 64 else 0, np.int64)
-    ragged = Ragged(queries, entries, table, np.concatenate([positions, padding]), np.concatenate([slots, padding]))
+    firsts = None
+    if limits.window is not None:
+        firsts = np.concatenate([*(_firsts(checked[i], limits.window) for i in order), padding])
+    positions, slots = np.concatenate([positions, padding]), np.concatenate([slots, padding])
+    ragged = Ragged(queries, entries, table, positions, slots, firsts)
     packed = Packed(order, errors, ragged, np.concatenate([ids, padding]), [], [], [])
     first = 0
     for i in order:
@@ -85,6 +91,19 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
             packed.owners.append(i)
         first += len(row.tokens)
     return packed
+
+
+def _firsts(row: Row, window: int) -> IntArray:
+    """[tokens]: the first entry whose position is within the window of each token's own."""
+    start = row.start if row.position == -1 else row.position
+    hidden = np.arange(start, start + len(row.tokens), dtype=np.int64) - window  # the last position not seen
+    earlier = np.array(row.earlier[: row.start], np.int64)
+    if not len(earlier):
+        return np.maximum(hidden + 1, 0)
+    last = int(earlier[-1])
+    return np.where(
+        hidden < last, np.searchsorted(earlier, hidden, side="right"), len(earlier) + np.maximum(hidden - last, 0)
+    )
 
 
 def spread(copies: Sequence[EntryCopy], limits: Limits) -> tuple[IntArray, IntArray, IntArray]:

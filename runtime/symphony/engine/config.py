@@ -1,33 +1,84 @@
 """What a model directory says about its model: config.json and generation_config.json, checked.
 
-One description for the Llama family. Whatever is not supported is refused here, with the reason, before any weight is
-read. It knows nothing of torch. Source: Hugging Face's configuration files, old and new spelling.
+One description covers the families; `FAMILIES` lists how each differs from Llama. Whatever is not supported is refused
+here, with the reason, before any weight is read. It knows nothing of torch. Source: Hugging Face's configuration
+files, old and new spelling, and the configuration classes of transformers for what a file leaves out.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from symphony.engine.messages import Sampling
+from symphony.engine.problems import Problem, refuse
 from symphony.errors import Invalid, NotFound
 
-ARCHITECTURES = ("LlamaForCausalLM",)
+MAX_COUNT = 1 << 24
+"""The largest number of anything that a configuration may name: more is a broken file, not a model."""
+MAX_LAYERS = 4096
+MAX_JSON_BYTES = 64 << 20
+"""Bytes of a JSON file of a model directory."""
+DTYPE_NAMES = ("float32", "bfloat16", "float16")
+"""What weights may be stored in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How an architecture differs from a Llama without biases."""
+
+    qkv_bias: bool = False
+    """Queries, keys and values always have biases."""
+    may_bias: frozenset[str] = frozenset()
+    """Members of config.json that it heeds: "attention_bias" (all four projections), "mlp_bias" (all three)."""
+    qk_norm: bool = False
+    """Each head's queries and keys are normalised before they are rotated."""
+    window: Literal["never", "always", "by layer"] = "never"
+    """Which layers have a sliding window, if config.json gives one."""
+    defaults: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Of members that config.json may leave out."""
+
+
+FAMILIES = {
+    "LlamaForCausalLM": Family(may_bias=frozenset({"attention_bias", "mlp_bias"})),
+    "MistralForCausalLM": Family(window="always", defaults={"sliding_window": 4096, "num_key_value_heads": 8}),
+    "Qwen2ForCausalLM": Family(
+        qkv_bias=True, window="by layer", defaults={"sliding_window": 4096, "max_window_layers": 28}
+    ),
+    "Qwen3ForCausalLM": Family(
+        may_bias=frozenset({"attention_bias"}),
+        qk_norm=True,
+        window="by layer",
+        defaults={"sliding_window": 4096, "max_window_layers": 28, "head_dim": 128},
+    ),
+}
 """What this engine runs."""
 
 
 @dataclass(frozen=True, slots=True)
-class RopeScaling:
-    """How positions beyond the original context are squeezed in; `kind` is "linear" or "llama3"."""
+class Rope:
+    """Rotary embeddings; what `kind` does with the frequencies is in `rope.py`.
 
-    kind: str
-    factor: float
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_context: int = 8192
+    Dynamic scaling is "default": it changes nothing up to the context limit, and nothing goes beyond that.
+    """
+
+    theta: float
+    kind: Literal["default", "linear", "llama3", "yarn"] = "default"
+    factor: float = 1.0
+    original_context: int = 0
+    """Positions that the model was first trained for: llama3 and yarn."""
+    low_freq_factor: float = 1.0  # llama3
+    high_freq_factor: float = 4.0  # llama3
+    beta_fast: float = 32.0  # yarn
+    beta_slow: float = 1.0  # yarn
+    truncate: bool = True  # yarn
+    attention_factor: float = 1.0
+    """What queries and keys are both multiplied by. The engine folds its square into the scores' scale: keys that are
+    turned on later must not be multiplied twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,58 +93,134 @@ class ModelConfig:
     heads: int  # num_attention_heads
     kv_heads: int  # num_key_value_heads
     head_dim: int
-    context_limit: int  # max_position_embeddings
+    context_limit: int  # max_position_embeddings, or what yarn makes of the original ones
     norm_eps: float  # rms_norm_eps
-    rope_theta: float
-    rope_scaling: RopeScaling | None
+    rope: Rope
+    window: int | None
+    """Positions that a query of a windowed layer sees, its own included; None: there are no such layers."""
+    windowed: tuple[bool, ...]
+    """A layer each."""
+    qkv_bias: bool
+    out_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
     tied_embeddings: bool  # tie_word_embeddings
     dtype: str  # torch_dtype, or dtype: what the weights are stored in
     stop_tokens: tuple[int, ...]
     bos_token: int | None
+    sampling: Sampling | None
+    """What generation_config.json suggests; None: nothing, or greedy."""
 
     @classmethod
     def load(cls, directory: Path) -> ModelConfig:
         """Read a directory. Raises NotFound for a missing file, Invalid for what this engine cannot run."""
-        raw = read_json(directory / "config.json", required=True)
-        generation = read_json(directory / "generation_config.json", required=False)
+        raw, generation = read_config(directory)
         return cls.parse(raw, generation, str(directory / "config.json"))
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], generation: Mapping[str, Any], where: str) -> ModelConfig:
-        """The description in two parsed files; `where` names the first one in messages."""
-        _refuse(raw, where)
-        read = _Reader(raw, where)
+        """The description in two parsed files; `where` names the first one in messages. Raises Invalid."""
+        problems: list[Problem] = []
+        config = cls.examine(raw, generation, where, problems)
+        refuse(problems)
+        return config
+
+    @classmethod
+    def examine(
+        cls, raw: Mapping[str, Any], generation: Mapping[str, Any], where: str, problems: list[Problem]
+    ) -> ModelConfig:
+        """The same; all that is wrong goes to `problems`, and the result is of use only if nothing is."""
+        family = _family(raw, where, problems)
+        _refuse_features(raw, where, problems)
+        read = _Reader({**family.defaults, **raw}, where, problems)
         heads, hidden = read.count("num_attention_heads"), read.count("hidden_size")
-        theta, scaling = _rope(raw, where)
+        layers = read.count("num_hidden_layers", most=MAX_LAYERS)
+        limit = read.count("max_position_embeddings")
+        rope = _rope(raw, limit, where, problems)
+        if rope.kind == "yarn":
+            limit = max(limit, min(int(rope.original_context * rope.factor), MAX_COUNT))
+        window, windowed = _windows(raw, read, family, layers, limit)
+        heeds_attention = "attention_bias" in family.may_bias and bool(raw.get("attention_bias"))
         config = cls(
-            architecture=raw["architectures"][0],
+            architecture=_architecture(raw) or "",
             vocab_size=read.count("vocab_size"),
             hidden_size=hidden,
             intermediate_size=read.count("intermediate_size"),
-            layers=read.count("num_hidden_layers"),
+            layers=layers,
             heads=heads,
             kv_heads=read.count("num_key_value_heads", heads),
             head_dim=read.count("head_dim", max(hidden // heads, 1)),
-            context_limit=read.count("max_position_embeddings"),
+            context_limit=limit,
             norm_eps=read.number("rms_norm_eps", 1e-6),
-            rope_theta=theta,
-            rope_scaling=scaling,
+            rope=rope,
+            window=window,
+            windowed=windowed,
+            qkv_bias=family.qkv_bias or heeds_attention,
+            out_bias=heeds_attention,
+            mlp_bias="mlp_bias" in family.may_bias and bool(raw.get("mlp_bias")),
+            qk_norm=family.qk_norm,
             tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
-            dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "float32"),
+            dtype=read.dtype(),
             stop_tokens=_ids(generation.get("eos_token_id", raw.get("eos_token_id"))),
             bos_token=next(iter(_ids(generation.get("bos_token_id", raw.get("bos_token_id")))), None),
+            sampling=_sampling(generation),
         )
         if config.heads % config.kv_heads or config.head_dim % 2:
-            raise Invalid(
-                f"{where}: {config.heads} heads, {config.kv_heads} key heads, head size {config.head_dim} do not fit",
-                "the heads must be a multiple of the key heads, and the head size even",
+            problems.append(
+                Problem(
+                    f"{where}: {config.heads} heads, {config.kv_heads} key heads and a head size of {config.head_dim} "
+                    "do not fit",
+                    "the heads must be a multiple of the key heads, and the head size even",
+                )
             )
         return config
 
-    def rope_frequencies(self) -> list[float]:
-        """[head_dim / 2] radians a position, scaled."""
-        plain = [self.rope_theta ** (-2 * i / self.head_dim) for i in range(self.head_dim // 2)]
-        return [_scaled(f, self.rope_scaling) for f in plain]
+    def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Name and shape of every weight. A tied `lm_head.weight` is not among them, though files may have it."""
+        wide, narrow, inner = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.intermediate_size
+        projections = (
+            ("self_attn.q_proj", wide, self.hidden_size, self.qkv_bias),
+            ("self_attn.k_proj", narrow, self.hidden_size, self.qkv_bias),
+            ("self_attn.v_proj", narrow, self.hidden_size, self.qkv_bias),
+            ("self_attn.o_proj", self.hidden_size, wide, self.out_bias),
+            ("mlp.gate_proj", inner, self.hidden_size, self.mlp_bias),
+            ("mlp.up_proj", inner, self.hidden_size, self.mlp_bias),
+            ("mlp.down_proj", self.hidden_size, inner, self.mlp_bias),
+        )
+        yield "model.embed_tokens.weight", (self.vocab_size, self.hidden_size)
+        for i in range(self.layers):
+            layer = f"model.layers.{i}."
+            yield layer + "input_layernorm.weight", (self.hidden_size,)
+            yield layer + "post_attention_layernorm.weight", (self.hidden_size,)
+            for name, out, within, bias in projections:
+                yield f"{layer}{name}.weight", (out, within)
+                if bias:
+                    yield f"{layer}{name}.bias", (out,)
+            if self.qk_norm:
+                yield layer + "self_attn.q_norm.weight", (self.head_dim,)
+                yield layer + "self_attn.k_norm.weight", (self.head_dim,)
+        yield "model.norm.weight", (self.hidden_size,)
+        if not self.tied_embeddings:
+            yield "lm_head.weight", (self.vocab_size, self.hidden_size)
+
+    def ignores(self, name: str) -> bool:
+        """Whether a tensor that is not among `tensors` may be in the files: what older releases saved besides."""
+        return name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and self.tied_embeddings)
+
+
+def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """config.json and generation_config.json. Raises NotFound, Invalid."""
+    if (directory / "adapter_config.json").is_file():
+        raise Invalid(
+            f"{directory} holds a LoRA adapter (adapter_config.json), which is not supported",
+            "merge it into its model: peft's merge_and_unload, then save_pretrained",
+        )
+    if not (directory / "config.json").is_file() and (gguf := sorted(directory.glob("*.gguf"))):
+        raise Invalid(
+            f"{gguf[0]} is a GGUF file, which is not supported", "give the Hugging Face directory of the same model"
+        )
+    raw = read_json(directory / "config.json", required=True)
+    return raw, read_json(directory / "generation_config.json", required=False)
 
 
 def read_json(path: Path, *, required: bool) -> dict[str, Any]:
@@ -103,87 +230,199 @@ def read_json(path: Path, *, required: bool) -> dict[str, Any]:
             raise NotFound(f"{path} does not exist", "give a Hugging Face model directory, or 'tiny'")
         return {}
     try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise Invalid(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB", "download the model again")
         value = json.loads(path.read_text("utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise Invalid(f"{path} is not JSON: {e}", "download the model again") from e
+    except OSError as e:
+        raise Invalid(f"{path} cannot be read: {e}", "check its permissions") from e
     if not isinstance(value, dict):
         raise Invalid(f"{path} is not a JSON object", "download the model again")
     return value
 
 
 class _Reader:
-    """Positive numbers out of config.json."""
+    """Members of a JSON object; what is wrong with one goes to `problems`, and something harmless comes back."""
 
-    def __init__(self, raw: Mapping[str, Any], where: str) -> None:
-        self._raw, self._where = raw, where
+    def __init__(self, raw: Mapping[str, Any], where: str, problems: list[Problem]) -> None:
+        self._raw, self._where, self._problems = raw, where, problems
 
-    def count(self, name: str, default: int | None = None) -> int:
+    def count(self, name: str, default: int | None = None, most: int = MAX_COUNT) -> int:
         value = self._raw.get(name)
         value = default if value is None else value
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise Invalid(f"{self._where}: {name} is {value!r}, not a positive number", "download the model again")
-        return value
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most:
+            return value
+        kind = "a positive number" if not isinstance(value, int) or value <= 0 else f"a number up to {most}"
+        self._problem(f"{name} is {value!r}, not {kind}")
+        return 1
 
-    def number(self, name: str, default: float | None = None) -> float:
+    def number(self, name: str, default: float | None = None, least: float = 0.0) -> float:
+        """Above `least`."""
         value = self._raw.get(name)
         value = default if value is None else value
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
-            raise Invalid(f"{self._where}: {name} is {value!r}, not a positive number", "download the model again")
-        return float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and least < value < math.inf:
+            return float(value)
+        self._problem(f"{name} is {value!r}, not a {'positive number' if least == 0 else f'number above {least:g}'}")
+        return least + 1.0
+
+    def dtype(self) -> str:
+        name = str(self._raw.get("dtype") or self._raw.get("torch_dtype") or "float32").removeprefix("torch.")
+        if name not in DTYPE_NAMES:
+            self._problem(f"weights of the type {name} are not supported", f"supported: {', '.join(DTYPE_NAMES)}")
+        return name
+
+    def layer_kinds(self, layers: int) -> tuple[bool, ...]:
+        """Which layers have a sliding window."""
+        kinds = self._raw["layer_types"]
+        if not isinstance(kinds, list) or len(kinds) != layers:
+            self._problem(f"layer_types does not name {layers} layers")
+            return (False,) * layers
+        for kind in kinds:
+            if kind not in ("full_attention", "sliding_attention"):
+                self._problem(f"layers of the type {kind!r} are not supported", "choose another model")
+                break
+        return tuple(kind == "sliding_attention" for kind in kinds)
+
+    def _problem(self, what: str, fix: str = "download the model again") -> None:
+        self._problems.append(Problem(f"{self._where}: {what[:300]}", fix))
 
 
-def _refuse(raw: Mapping[str, Any], where: str) -> None:
-    """Raise Invalid for anything that would silently give other results."""
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+_OTHER_KINDS = (
+    (("moe", "mixtral", "experts"), "mixtures of experts are not supported"),
+    (("vl", "vision", "llava", "conditionalgeneration", "audio"), "only models of text alone are supported"),
+    (("sequenceclassification", "tokenclassification", "rewardmodel", "embedding"), "it gives no next token"),
+)
+"""Parts of architectures' names, in lower case, and why they are refused."""
+
+_FEATURES = {
+    "auto_map": ("it needs code that comes with the model, which is never run", "choose a model of a known family"),
+    "quantization_config": ("quantised weights are not supported", "use the original weights"),
+    "compression_config": ("quantised weights are not supported", "use the original weights"),
+    "vision_config": ("only models of text alone are supported", "choose the text model of the family"),
+    "num_experts": ("mixtures of experts are not supported", "choose a dense model"),
+    "num_local_experts": ("mixtures of experts are not supported", "choose a dense model"),
+}
+
+
+def _architecture(raw: Mapping[str, Any]) -> str | None:
     names = raw.get("architectures")
-    if not isinstance(names, list) or len(names) != 1 or names[0] not in ARCHITECTURES:
-        raise Invalid(f"{where}: the architecture {names!r} is not supported", f"supported: {', '.join(ARCHITECTURES)}")
-    reasons = {
-        "auto_map": "it needs code that comes with the model, which is never run",
-        "quantization_config": "quantised weights are not supported; use the original ones",
-        "attention_bias": "biases in the attention are not supported",
-        "mlp_bias": "biases in the MLP are not supported",
-        "sliding_window": "sliding-window attention is not supported",
-    }
-    for name, reason in reasons.items():
-        if raw.get(name):
-            raise Invalid(f"{where}: {name} is set: {reason}", "choose another model")
-    if raw.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise Invalid(f"{where}: the activation {raw['hidden_act']!r} is not supported", "silu is")
-    if float(raw.get("partial_rotary_factor") or 1.0) != 1.0:
-        raise Invalid(f"{where}: partial rotary embeddings are not supported", "choose another model")
+    return names[0] if isinstance(names, list) and len(names) == 1 and isinstance(names[0], str) else None
 
 
-def _rope(raw: Mapping[str, Any], where: str) -> tuple[float, RopeScaling | None]:
-    """Theta and scaling; newer files keep both in rope_parameters."""
-    spec: dict[str, Any] = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
-    read = _Reader(spec, where)
-    theta = read.number("rope_theta", _Reader(raw, where).number("rope_theta", 10000.0))
-    kind = str(spec.get("rope_type") or spec.get("type") or "default")
-    if kind == "default":
-        return theta, None
-    if kind == "linear":
-        return theta, RopeScaling(kind, read.number("factor"))
-    if kind == "llama3":
-        return theta, RopeScaling(
-            kind,
-            read.number("factor"),
-            read.number("low_freq_factor"),
-            read.number("high_freq_factor"),
-            read.count("original_max_position_embeddings"),
+def _family(raw: Mapping[str, Any], where: str, problems: list[Problem]) -> Family:
+    name = _architecture(raw)
+    if name in FAMILIES:
+        return FAMILIES[name]
+    plain = (name or "").lower()
+    reason = next((why for words, why in _OTHER_KINDS if any(word in plain for word in words)), None)
+    problems.append(
+        Problem(
+            f"{where}: the architecture {raw.get('architectures')!r} is not supported" + (f": {reason}" * bool(reason)),
+            f"supported: {', '.join(FAMILIES)}",
         )
-    raise Invalid(f"{where}: RoPE scaling {kind!r} is not supported", "linear and llama3 are")
+    )
+    return Family()
 
 
-def _scaled(frequency: float, scaling: RopeScaling | None) -> float:
-    if scaling is None:
-        return frequency
-    if scaling.kind == "linear":
-        return frequency / scaling.factor
-    # llama3: high frequencies stay, low ones are divided, those between are blended
-    wavelengths = scaling.original_context * frequency / (2 * math.pi)
-    smooth = (wavelengths - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    smooth = min(max(smooth, 0.0), 1.0)
-    return (1 - smooth) * frequency / scaling.factor + smooth * frequency
+def _refuse_features(raw: Mapping[str, Any], where: str, problems: list[Problem]) -> None:
+    """Anything that would need other code than ours, or silently give other results."""
+    for name, (reason, fix) in _FEATURES.items():
+        if raw.get(name):
+            problems.append(Problem(f"{where}: {name} is set: {reason}", fix))
+    if raw.get("hidden_act", "silu") not in ("silu", "swish"):
+        problems.append(Problem(f"{where}: the activation {raw['hidden_act']!r} is not supported", "silu is"))
+
+
+def _windows(
+    raw: Mapping[str, Any], read: _Reader, family: Family, layers: int, limit: int
+) -> tuple[int | None, tuple[bool, ...]]:
+    """The sliding window, and which layers have it. One that no sequence can outgrow is none."""
+    off = family.window == "by layer" and not raw.get("use_sliding_window")
+    if family.window == "never" or off or raw.get("sliding_window", True) is None:
+        return None, (False,) * layers
+    window = read.count("sliding_window")
+    if family.window == "always":
+        windowed = (True,) * layers
+    elif raw.get("layer_types") is not None:
+        windowed = read.layer_kinds(layers)
+    else:
+        first = 0 if raw.get("max_window_layers") == 0 else read.count("max_window_layers")
+        windowed = tuple(i >= first for i in range(layers))
+    return (window, windowed) if any(windowed) and window < limit else (None, (False,) * layers)
+
+
+def _rope(raw: Mapping[str, Any], limit: int, where: str, problems: list[Problem]) -> Rope:
+    """Theta and scaling; newer files keep both in rope_parameters."""
+    found: Any = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    if not isinstance(found, dict) or any(isinstance(value, dict) for value in found.values()):
+        problems.append(Problem(f"{where}: RoPE that differs between layers is not supported", "choose another model"))
+        found = {}
+    spec: dict[str, Any] = {"rope_theta": raw.get("rope_theta"), **found}
+    if raw.get("original_max_position_embeddings") is not None:
+        spec["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
+    read = _Reader(spec, where, problems)
+    theta = read.number("rope_theta", 10000.0, least=1.0)
+    kind = str(spec.get("rope_type") or spec.get("type") or "default")
+    if float(raw.get("partial_rotary_factor") or spec.get("partial_rotary_factor") or 1.0) != 1.0:
+        problems.append(Problem(f"{where}: partial rotary embeddings are not supported", "choose another model"))
+    if kind in ("default", "dynamic"):
+        return Rope(theta)
+    if kind == "linear":
+        return Rope(theta, kind, read.number("factor"))
+    if kind == "llama3":
+        low, high = read.number("low_freq_factor"), read.number("high_freq_factor")
+        if low == high:
+            problems.append(Problem(f"{where}: low_freq_factor and high_freq_factor are equal", "they must differ"))
+        original = read.count("original_max_position_embeddings", limit)
+        return Rope(theta, kind, read.number("factor"), original, low, high)
+    if kind == "yarn":
+        return _yarn(spec, read, theta, limit)
+    problems.append(Problem(f"{where}: RoPE scaling {kind!r} is not supported", "linear, dynamic, llama3 and yarn are"))
+    return Rope(theta)
+
+
+def _yarn(spec: Mapping[str, Any], read: _Reader, theta: float, limit: int) -> Rope:
+    original = read.count("original_max_position_embeddings", limit)
+    factor = read.number("factor", limit / original)
+
+    def gain(weight: float) -> float:
+        return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    inferred = gain(1.0)
+    if spec.get("mscale") and spec.get("mscale_all_dim"):
+        inferred = gain(read.number("mscale")) / gain(read.number("mscale_all_dim"))
+    return Rope(
+        theta,
+        "yarn",
+        factor,
+        original,
+        beta_fast=read.number("beta_fast", 32.0) if spec.get("beta_fast") else 32.0,
+        beta_slow=read.number("beta_slow", 1.0) if spec.get("beta_slow") else 1.0,
+        truncate=bool(spec.get("truncate", True)),
+        attention_factor=read.number("attention_factor", inferred),
+    )
+
+
+def _sampling(generation: Mapping[str, Any]) -> Sampling | None:
+    """Values of a wrong type or range are no suggestion."""
+    if not generation.get("do_sample"):
+        return None
+
+    def get(name: str, default: float, least: float, most: float) -> float:
+        value = generation.get(name)
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+        return float(value) if fits and value is not None else default
+
+    return Sampling(
+        temperature=get("temperature", 1.0, 0.0, 100.0),
+        top_k=int(get("top_k", 0, 0, MAX_COUNT)),
+        top_p=get("top_p", 1.0, 0.0, 1.0),
+        min_p=get("min_p", 0.0, 0.0, 1.0),
+        repetition_penalty=get("repetition_penalty", 1.0, 1e-3, 100.0),
+    )
 
 
 def _ids(value: Any) -> tuple[int, ...]:

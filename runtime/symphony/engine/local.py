@@ -61,7 +61,8 @@ class LocalEngine:
         self._device = torch.device(info.device)
         self._sampler = Sampler(info.vocab_size, self._device)
         bucket = 8 if self._device.type == "cpu" else 1
-        self._limits = Limits(info.vocab_size, info.context_limit, info.pages, info.page_size, bucket)
+        window = model.config.window
+        self._limits = Limits(info.vocab_size, info.context_limit, info.pages, info.page_size, window, bucket)
         self._running = False
 
     @classmethod
@@ -113,6 +114,8 @@ class LocalEngine:
             bytes_per_page=shape.bytes_per_page(kind),
             device=str(where),
             host_pages=tier.slots,
+            windowed=config.window is not None,
+            sampling=config.sampling,
         )
         description = {
             "model": str(directory),
@@ -225,9 +228,9 @@ def _load(
     attention: str | None,
 ) -> tuple[Transformer, PagedAttention, HostTier, str]:
     with torch.inference_mode(), ThreadPoolExecutor(1) as beside:
-        weights = Checkpoint(directory, device)
-        # RoPE's constants are part of what a K/V entry is
-        identity = beside.submit(digest, weights.files, str(dtype), config.rope_theta, config.rope_scaling)
+        weights = Checkpoint(directory, config, device)
+        # what the weights are computed with is part of what a K/V entry is
+        identity = beside.submit(digest, weights.files, str(dtype), config.rope, config.window, config.windowed)
         model = Transformer(config, weights, dtype)
         size = page_size or (16 if device.type == "cpu" else 64)
         one = PoolShape(config.layers, 1, size, config.heads, config.kv_heads, config.head_dim)

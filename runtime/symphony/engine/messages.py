@@ -78,7 +78,10 @@ class Row:
     position: int = -1
     """RoPE position of the first token, the others count up. -1: the sequence is plain, entry `i` was computed at
     position `i` after the entries before it; a row over derived entries gives its position even if it equals `start`.
-    The context limit counts positions."""
+    The context limit counts positions, and so do sliding windows."""
+    earlier: Sequence[int] = ()
+    """With `position`, where the model has windowed layers: positions of the entries before `tokens`, ascending; those
+    beyond the end of this list count on."""
 
 
 @dataclass(slots=True)
@@ -145,5 +148,9 @@ class ModelInfo:
     """Identifies (weights, KV dtype, RoPE): the root of prefix hashes."""
     bytes_per_page: int = 0
     device: str = "cpu"
+    windowed: bool = False
+    """Some layers have a sliding window: rows over derived entries must tell the positions of the earlier ones."""
+    sampling: Sampling | None = None
+    """What the model's makers suggest; None: nothing, or greedy."""
     host_pages: int = 0
     """Slots of the host tier, of one page each; their ids are `0..host_pages`."""

@@ -1,8 +1,9 @@
 """The transformer: token ids in, logits of the wanted rows out, keys and values into the pages.
 
-One description for the Llama family. Attention, the writing of K/V and the pages belong to `symphony_kernels`; this
-module knows no page. In fp32 the norms' gains and the attention's scale are folded into the weights that follow them;
-in narrower types that would round the weights a second time, so gains stay apart there.
+One description for all families of `config.FAMILIES`: what one of them lacks is None here. Attention, the writing of
+K/V and the pages belong to `symphony_kernels`; this module knows no page. In fp32 the norms' gains and the attention's
+scale are folded into the weights that follow them; in narrower types that would round the weights a second time, so
+they stay apart there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 
+from symphony.engine import rope
 from symphony.engine.config import ModelConfig
 from symphony.engine.linears import Gated, Linear, gated, linear
 from symphony.engine.weights import Checkpoint
@@ -24,43 +26,39 @@ from symphony_kernels.interface import PagedAttention
 class _Layer:
     norm_1: torch.Tensor | None
     qkv: Linear
+    qk_norm: torch.Tensor | None
+    """[heads + kv_heads, head_dim]: gains of each head's norm."""
     out: Linear
     norm_2: torch.Tensor | None
     gate_up: Gated
     down: Linear
+    windowed: bool
 
 
 class Transformer:
-    """Weights, ready to run on one device."""
+    """Weights, ready to run on one device. `scale`: what the attention must multiply scores by."""
 
     def __init__(self, config: ModelConfig, weights: Checkpoint, dtype: torch.dtype) -> None:
-        """Reads and packs all weights. Raises Invalid if one is missing or of another shape."""
+        """Reads and packs all weights. `weights` were checked against `config`."""
         self.config = config
         self._folded = dtype == torch.float32
         self._dtype = dtype
         self._read = weights
         c = config
+        scale = c.head_dim**-0.5 * c.rope.attention_factor**2
+        self.scale, self._fold_scale = (1.0, scale) if self._folded else (scale, 1.0)
         self._root = math.sqrt(c.hidden_size) if self._folded else 1.0
-        embedding = self._get("model.embed_tokens.weight", c.vocab_size, c.hidden_size)
-        head = embedding if c.tied_embeddings else self._get("lm_head.weight", c.vocab_size, c.hidden_size)
-        norm = self._get("model.norm.weight", c.hidden_size)
-        self._embedding = embedding
+        self._embedding = self._get("model.embed_tokens.weight")
+        norm = self._get("model.norm.weight")
         self._layers = [self._layer(i) for i in range(c.layers)]
-        self._norm, (head,) = self._fold(norm, head)
+        self._norm, (head,) = self._fold(norm, self._output_weight())
         self._head = linear(head)
         # the norm is x / hypot(|x|, sqrt(n eps)) once sqrt(n) sits in the gain
-        self._floor = torch.tensor(math.sqrt(c.hidden_size * c.norm_eps), dtype=dtype, device=embedding.device)
-
-    @property
-    def scale(self) -> float:
-        """What the attention must multiply scores by: 1 if it is folded into the queries' weights."""
-        return 1.0 if self._folded else self.config.head_dim**-0.5
+        self._floor = torch.tensor(math.sqrt(c.hidden_size * c.norm_eps), dtype=dtype, device=norm.device)
 
     def rope(self) -> torch.Tensor:
         """[context_limit, head_dim / 2, 2] fp32: cosine and sine of every position."""
-        frequencies = torch.tensor(self.config.rope_frequencies(), dtype=torch.float64)
-        angles = torch.outer(torch.arange(self.config.context_limit, dtype=torch.float64), frequencies)
-        return torch.stack([angles.cos(), angles.sin()], -1).float().to(self._embedding.device)
+        return rope.table(self.config.rope, self.config.head_dim, self.config.context_limit).to(self._embedding.device)
 
     def forward(
         self, ids: torch.Tensor, attention: PagedAttention, plan: Any, wanted: torch.Tensor | None
@@ -76,12 +74,14 @@ class Transformer:
         for i, layer in enumerate(self._layers):
             last = i == c.layers - 1
             qkv = layer.qkv(self._normed(x, layer.norm_1)).view(tokens, c.heads + 2 * c.kv_heads, c.head_dim)
+            if layer.qk_norm is not None:
+                self._norm_heads(qkv, layer.qk_norm)
             attention.write(i, qkv, plan)
             if last:
                 health = qkv.sum((1, 2), dtype=torch.float32)
                 if wanted is None:
                     return None, health
-            mixed = attention.attend(i, qkv, plan)
+            mixed = attention.attend(i, qkv, plan, layer.windowed)
             if last and wanted is not None and len(wanted) < tokens:
                 mixed, x = mixed.index_select(0, wanted), x.index_select(0, wanted)
             x = layer.out.plus(mixed, x)
@@ -93,36 +93,59 @@ class Transformer:
             return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._floor)
         return F.rms_norm(x, (x.shape[-1],), gain, self.config.norm_eps)
 
+    def _norm_heads(self, qkv: torch.Tensor, gains: torch.Tensor) -> None:
+        heads = qkv[:, : len(gains)]
+        heads.copy_(F.rms_norm(heads, gains.shape[1:], None, self.config.norm_eps) * gains)
+
     # ---- loading ---------------------------------------------------------------------------------------------------
 
     def _layer(self, i: int) -> _Layer:
-        c = self.config
-        wide, narrow, inner = c.heads * c.head_dim, c.kv_heads * c.head_dim, c.intermediate_size
-
-        def get(name: str, *shape: int) -> torch.Tensor:
-            return self._get(f"model.layers.{i}.{name}.weight", *shape)
-
-        q = self._paired(get("self_attn.q_proj", wide, c.hidden_size))
-        if self._folded:
-            q = q * c.head_dim**-0.5
-        k = self._paired(get("self_attn.k_proj", narrow, c.hidden_size))
-        v = get("self_attn.v_proj", narrow, c.hidden_size)
-        norm_1, (qkv,) = self._fold(get("input_layernorm", c.hidden_size), torch.cat([q, k, v]))
+        c, at, mlp = self.config, f"model.layers.{i}.self_attn.", f"model.layers.{i}.mlp."
+        q, k, v = (self._rows(at + name) for name in ("q_proj", "k_proj", "v_proj"))
+        qk_norm = None
+        if c.qk_norm:
+            gains = [self._paired(self._get(at + name)) for name in ("q_norm.weight", "k_norm.weight")]
+            qk_norm = torch.cat([(gains[0] * self._fold_scale).expand(c.heads, -1), gains[1].expand(c.kv_heads, -1)])
+        else:
+            q = q * self._fold_scale
+        qkv = torch.cat([self._paired(q), self._paired(k), v])
+        weight, bias = qkv[:, : c.hidden_size], qkv[:, c.hidden_size].contiguous() if c.qkv_bias else None
+        norm_1, (weight,) = self._fold(self._get(f"model.layers.{i}.input_layernorm.weight"), weight)
         norm_2, (gate, up) = self._fold(
-            get("post_attention_layernorm", c.hidden_size),
-            get("mlp.gate_proj", inner, c.hidden_size),
-            get("mlp.up_proj", inner, c.hidden_size),
+            self._get(f"model.layers.{i}.post_attention_layernorm.weight"),
+            self._get(mlp + "gate_proj.weight"),
+            self._get(mlp + "up_proj.weight"),
         )
-        out, down = get("self_attn.o_proj", c.hidden_size, wide), get("mlp.down_proj", c.hidden_size, inner)
-        return _Layer(norm_1, linear(qkv), linear(out), norm_2, gated(gate, up), linear(down))
+        gate_up = gated(gate, up, self._bias(mlp + "gate_proj"), self._bias(mlp + "up_proj"))
+        out, down = (
+            linear(self._get(name + ".weight"), self._bias(name)) for name in (at + "o_proj", mlp + "down_proj")
+        )
+        return _Layer(norm_1, linear(weight, bias), qk_norm, out, norm_2, gate_up, down, c.windowed[i])
 
-    def _get(self, name: str, *shape: int) -> torch.Tensor:
-        return self._read.get(name, shape).to(self._dtype)
+    def _get(self, name: str) -> torch.Tensor:
+        return self._read.get(name).to(self._dtype)
 
-    def _paired(self, weight: torch.Tensor) -> torch.Tensor:
+    def _bias(self, projection: str) -> torch.Tensor | None:
+        name = projection + ".bias"
+        return self._get(name) if name in self._read else None
+
+    def _rows(self, projection: str) -> torch.Tensor:
+        """[out, in], or [out, in + 1] with the biases as a last column."""
+        weight, bias = self._get(projection + ".weight"), self._bias(projection)
+        return weight if bias is None else torch.cat([weight, bias[:, None]], 1)
+
+    def _output_weight(self) -> torch.Tensor:
+        """Files may hold what is said to be tied; where it differs all the same, it counts."""
+        name = "lm_head.weight"
+        if name not in self._read:
+            return self._embedding
+        head = self._get(name)
+        return self._embedding if torch.equal(head, self._embedding) else head
+
+    def _paired(self, rows: torch.Tensor) -> torch.Tensor:
         """Reorder a head's rows so that the two halves that RoPE pairs become neighbours (see `interface`)."""
-        halves = weight.unflatten(0, (-1, 2, self.config.head_dim // 2))
-        return halves.transpose(1, 2).reshape(weight.shape)
+        halves = rows.unflatten(0, (-1, 2, self.config.head_dim // 2))
+        return halves.transpose(1, 2).reshape(rows.shape)
 
     def _fold(self, gain: torch.Tensor, *weights: torch.Tensor) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:
         """A norm's gain moved into the weights that follow it, where that is exact enough."""

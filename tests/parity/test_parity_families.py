@@ -1,0 +1,131 @@
+"""Every family and option computes what transformers computes: prefill, chunks, decodes, forks, batches, far positions.
+
+Errors are in log-probabilities over the whole vocabulary's normaliser, so each depends on all logits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+import torch
+from parity_checkpoints import CHECKPOINTS, make_checkpoint
+from parity_driver import PROBE, Driver, Sequence_, load_reference
+
+from symphony.engine.local import LocalEngine
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module", params=CHECKPOINTS)
+def model(request, tmp_path_factory):
+    directory = make_checkpoint(request.param, tmp_path_factory.mktemp("models"))
+    engine = LocalEngine.load(str(directory), device="cpu", pages=512, host_pages=0, threads=1)
+    yield engine, load_reference(directory)
+    engine.close()
+
+
+def tokens(seed: int, count: int) -> list[int]:
+    source = random.Random(seed)
+    return [source.randrange(11, 4096) for _ in range(count)]
+
+
+def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """`expected`: over the whole vocabulary."""
+    torch.testing.assert_close(actual, expected[:, list(PROBE)], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("lengths", [(1, 15, 16, 17), (24, 25, 31, 33)])
+def test_prompts_at_once(model, lengths):
+    engine, reference = model
+    driver = Driver(engine)
+    prompts = [tokens(n, n) for n in lengths]
+    got = driver.logprobs([(Sequence_(driver), p) for p in prompts])
+    for prompt, actual in zip(prompts, got, strict=True):
+        assert_close(actual, reference(prompt))
+
+
+@pytest.mark.parametrize("scatter", [True, False])
+@pytest.mark.parametrize("chunks", [(16, 16, 16, 1), (15, 2, 31, 8), (1, 33, 5, 1, 1, 90, 1), (330, 70, 1, 3)])
+def test_a_prompt_in_chunks(model, chunks, scatter):
+    engine, reference = model
+    prompt = tokens(7, sum(chunks))
+    driver = Driver(engine, scatter)
+    sequence = Sequence_(driver)
+    ends = list(itertools.accumulate(chunks))
+    got = [driver.logprobs([(sequence, prompt[b - n : b])])[0] for n, b in zip(chunks, ends, strict=True)]
+    assert_close(torch.cat(got), reference(prompt))
+
+
+@pytest.mark.parametrize("scatter", [True, False])
+def test_decodes_of_mixed_lengths_together(model, scatter):
+    engine, reference = model
+    lengths = [1, 15, 16, 17, 31, 33, 150, 340]
+    prompts = [tokens(i, n + 12) for i, n in enumerate(lengths)]
+    driver = Driver(engine, scatter)
+    sequences = [Sequence_(driver) for _ in lengths]
+    got = [[x] for x in driver.logprobs([(s, p[:n]) for s, p, n in zip(sequences, prompts, lengths, strict=True)])]
+    at = list(lengths)
+    for step in range(6):  # decodes, appends and both in one batch
+        new = [1 if step % 2 else 1 + (i + step) % 3 for i in range(len(lengths))]
+        work = [(s, p[a : a + n]) for s, p, a, n in zip(sequences, prompts, at, new, strict=True)]
+        for into, x in zip(got, driver.logprobs(work), strict=True):
+            into.append(x)
+        at = [a + n for a, n in zip(at, new, strict=True)]
+    for prompt, a, parts in zip(prompts, at, got, strict=True):
+        assert_close(torch.cat(parts), reference(prompt[:a]))
+
+
+@pytest.mark.parametrize("length", [16, 33, 100])
+def test_forks_share_pages_and_part_ways(model, length):
+    engine, reference = model
+    prompt = tokens(length, length)
+    driver = Driver(engine)
+    trunk = Sequence_(driver)
+    driver.logprobs([(trunk, prompt)])
+    branches = [trunk, trunk.fork(), trunk.fork()]
+    tails = [tokens(100 + i, 1 + 6 * (i % 2)) for i in range(3)]
+    got = driver.logprobs(list(zip(branches, tails, strict=True)))
+    again = tokens(5, 3)
+    more = [driver.logprobs([(b, [t]) for b in branches]) for t in again]
+    for i, tail in enumerate(tails):
+        expected = reference(prompt + tail + again)[length:]
+        assert_close(torch.cat([got[i], *[m[i] for m in more]]), expected)
+
+
+def test_far_positions(model):
+    """Beyond what scaled models were first trained for, up to the last position there is."""
+    engine, reference = model
+    prompt = tokens(3, engine.info.context_limit if engine.info.context_limit <= 1024 else 1024)
+    driver = Driver(engine)
+    sequence = Sequence_(driver)
+    got = [driver.logprobs([(sequence, prompt[:-40])])[0]]
+    got += [driver.logprobs([(sequence, prompt[-40:-2])])[0]]
+    got += [driver.logprobs([(sequence, [token])])[0] for token in prompt[-2:]]
+    assert_close(torch.cat(got)[-140:], reference(prompt)[-140:])
+
+
+def test_greedy_tokens(model):
+    engine, reference = model
+    prompts = [tokens(i, 1 + (i * 13) % 60) for i in range(8)]
+    together = Driver(engine).greedy(prompts, 20)
+    for prompt, out in zip(prompts, together, strict=True):
+        logprobs = reference(prompt + out)[len(prompt) - 1 : -1]  # teacher-forced
+        best = logprobs.topk(2).values
+        undecided = (best[:, 0] - best[:, 1]) < TOLERANCE  # the reference itself
+        assert not ((logprobs.argmax(-1) != torch.tensor(out)) & ~undecided).any()
+        assert not undecided.all()
+
+
+@pytest.mark.parametrize(("dtype", "shards"), [(torch.float32, 3), (torch.bfloat16, 1), (torch.float16, 2)])
+@pytest.mark.parametrize("name", ["llama biases", "qwen3"])
+def test_stored_types_and_shards(name, dtype, shards, tmp_path):
+    directory = make_checkpoint(name, tmp_path, dtype, shards)
+    assert len(list(directory.glob("*.safetensors"))) >= shards
+    engine = LocalEngine.load(str(directory), device="cpu", pages=64, host_pages=0, threads=1)
+    driver = Driver(engine)
+    prompt = tokens(1, 70)
+    [got] = driver.logprobs([(Sequence_(driver), prompt)])
+    assert_close(got, load_reference(directory)(prompt))
+    engine.close()
