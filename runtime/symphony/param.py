@@ -105,6 +105,8 @@ MAX_NAMES_PER_TENANT = 65_536
 """Names of one tenant's files and the directories that it made, those in /shared included."""
 MAX_FILES_PER_TENANT = 65_536
 """KV files of one tenant, named or open."""
+MAX_EXTRACT_RANGES = 4096
+"""Ranges of one extract."""
 MAX_GLOB_NAMES = 4096
 """Names that one glob may look at, and so find; long ones, and those held against several components, count more."""
 MAX_SURVEY_PAGES = 262_144
