@@ -194,7 +194,7 @@ FUEL_PER_SECOND = 10_000_000_000
 backstop of its CPU limit: slower code reaches the limit by the clock, which `process` holds, first."""
 FUEL_SLICE = 500_000
 """Fuel of a guest's first slices, after which it lets others run; later ones follow the clock..."""
-SLICE_NS = 1_000_000
+SLICE_NS = 500_000
 """...and aim at so many nanoseconds..."""
 MIN_FUEL_SLICE = 20_000
 """...with at least..."""
