@@ -41,7 +41,7 @@ class Range(NamedTuple):
     def draw(self, rng: random.Random) -> float:
         if self.low >= self.high:
             return self.low
-        low = max(self.low, self.high * 1e-3)
+        low = max(self.low, self.high * 1e-4)
         return low * math.exp(rng.random() * math.log(self.high / low))
 
     def count(self, rng: random.Random) -> int:
