@@ -214,4 +214,5 @@ class Tiers:
                 arena.twin(page, slot)  # for as long as others hold the slot
         arena.unref_slots(file.slots, file.tenant)
         file.slots = []
-        file.pages, move.pages = move.pages, []
+        keep = len(move.pages) if file.busy else arena.pages_for(file.computed)  # whoever wanted more may have gone
+        file.pages, move.pages = move.pages[:keep], move.pages[keep:]
