@@ -62,6 +62,8 @@ class LaunchOptions:
 
     tenant: str = "local"
     owner: str = "local"
+    share: bool = False
+    """Whether it may change names below `/shared`, which all tenants see."""
     wall_seconds: float = DEFAULT_WALL_SECONDS
     cpu_seconds: float = DEFAULT_CPU_SECONDS
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -88,7 +90,7 @@ class Process:
         self.core = core
         self.inbox = inbox
         self.tools = tools
-        self.session = core.open_session(options.tenant, options.owner)
+        self.session = core.open_session(options.tenant, options.owner, share=options.share)
         self.state = State.NEW
         self.started = time.time()
         self.started_ns = time.monotonic_ns()
