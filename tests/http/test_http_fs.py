@@ -36,7 +36,7 @@ def test_a_directory_and_a_file() -> None:
         assert file["text"] == "hello\nworld" * 4
         assert {name: file[name] for name in ("kind", "mode", "tier", "plain", "unique_pages", "shared_pages")} == {
             "kind": "file",
-            "mode": "rwr---",
+            "mode": "rw-r-----",
             "tier": "device",
             "plain": 44,
             "unique_pages": 1,
