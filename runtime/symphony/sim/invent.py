@@ -20,10 +20,10 @@ def invent(seed: int) -> Mix:
 def _group(rng: random.Random, name: str, device: StepModel) -> Group:
     step = device.base
     kind = rng.choice(("line", "line", "line", "tree"))
-    lips = rng.randint(1, 64) if kind == "line" else rng.randint(1, 8)
+    lips = rng.randint(1, 48) if kind == "line" else rng.randint(1, 6)
     arrival = rng.choice(("closed", "closed", "rate", "burst"))
     longest = rng.choice((8, 64, 400, 1000))
-    output = rng.choice((4, 12, 40))
+    output = rng.choice((16, 40, 100))
     thinks, aways = _between(rng, 1e-5, 4e-4), rng.choice((0.0, 0.0, 0.3, 1.0, 4.0, 20.0)) * step
     return Group(
         name,
