@@ -163,6 +163,7 @@ class Room:
             return self._recall(operation, growing)
         if fresh:
             if len(file.tokens) // arena.page_size > file.computed // arena.page_size:
+                self._kvfs.check_fits(file, arena.pages_for(operation.reach()), operation.reach())
                 operation.session.usage.reused_tokens += self._kvfs.reuse(file, operation.reuse_limit())
                 operation.refresh()
                 if isinstance(operation, Transfer) and (operation.present or operation.file is not file):

@@ -106,10 +106,11 @@ class Arena:
         return [pool.take(tenant) for _ in range(count)]
 
     def hit(self, key: bytes, tenant: str) -> int | None:
-        """The page with that key, with one more reference."""
+        """The page with that key, with one more reference; None: there is none, or the tenant may not have another."""
         page = self.cache.by_key.get(key)
-        if page is not None:
-            self.hold(page, tenant)
+        if page is None or (not self.pool.refs[page] and self.pool.used.get(tenant, 0) >= self.tenant_pages):
+            return None
+        self.hold(page, tenant)
         return page
 
     def hold(self, page: int, tenant: str) -> None:

@@ -159,9 +159,10 @@ class Kvfs:
             del self.pinned[file]
 
     def pinned_pages(self, arena: Arena, but: File | None = None) -> int:
-        """Device pages that pins keep; those of one file not counted."""
+        """Device pages that pins keep, or will when the K/V is back from the host; those of one file not counted."""
         files = [file for file in self.pinned if file.arena is arena and file is not but]
-        return len({page for file in files for page in file.pages})
+        away = sum([len(file.move.pages if file.move is not None else file.slots) for file in files if file.slots])
+        return len({page for file in files for page in file.pages}) + away
 
     # ---- contents ------------------------------------------------------------------------------------------------
     def truncate(self, file: File, length: int) -> None:
