@@ -105,6 +105,8 @@ MAX_NAMES_PER_TENANT = 65_536
 """Names of one tenant's files and the directories that it made, those in /shared included."""
 MAX_FILES_PER_TENANT = 65_536
 """KV files of one tenant, named or open."""
+MAX_EXTRACT_RANGES = 4096
+"""Ranges of one extract."""
 MAX_GLOB_NAMES = 4096
 """Names that one glob may look at, and so find; long ones, and those held against several components, count more."""
 MAX_SURVEY_PAGES = 262_144
@@ -192,7 +194,7 @@ FUEL_PER_SECOND = 10_000_000_000
 backstop of its CPU limit: slower code reaches the limit by the clock, which `process` holds, first."""
 FUEL_SLICE = 500_000
 """Fuel of a guest's first slices, after which it lets others run; later ones follow the clock..."""
-SLICE_NS = 1_000_000
+SLICE_NS = 500_000
 """...and aim at so many nanoseconds..."""
 MIN_FUEL_SLICE = 20_000
 """...with at least..."""

@@ -60,7 +60,7 @@ def test_serve_reports_runs_and_ends_cleanly(number: signal.Signals) -> None:
         assert child.stderr is not None
         first = child.stdout.readline()
         assert first.startswith("serving programs on http://127.0.0.1:"), first + child.stderr.read()
-        report = [child.stdout.readline() for _ in range(6)]
+        report = [child.stdout.readline() for _ in range(7)]
         assert any(line.split() == ["device", "cpu"] for line in report)
         assert report[-1].strip().startswith("try: curl")
         server = Remote(first.split()[-1])

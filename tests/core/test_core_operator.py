@@ -42,7 +42,7 @@ async def test_listing_and_stat() -> None:
         assert listed(operator, "/notes/base") == ["/notes/base"]
         [shown] = operator.list("/notes")
         assert isinstance(shown, FileView)
-        assert (shown.length, shown.pages, shown.tier, shown.mode) == (40, 3, "device", "rwr---")
+        assert (shown.length, shown.pages, shown.tier, shown.mode) == (40, 3, "device", "rw-r-----")
         assert (shown.names, shown.sessions, shown.busy, shown.owner) == (["/notes/base"], [session], False, "a")
         stat = operator.stat("/notes/base")
         assert (stat.plain, stat.unique_pages, stat.shared_pages) == (40, 1, 2)  # full pages are cached too

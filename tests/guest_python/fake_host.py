@@ -89,6 +89,7 @@ class FakeFile:
         self.busy: FakeOperation | None = None
         self.mode = host.kvfs.Mode.OWNER_READ | host.kvfs.Mode.OWNER_WRITE | host.kvfs.Mode.TENANT_READ
         self.seconds: int | None = None
+        self.pinned = False
         host.files.append(self)
 
     def idle(self) -> FakePollable:
@@ -107,6 +108,22 @@ class FakeFile:
         if self.busy is not None:
             raise self.host.error("BUSY", "in flight")
         del self.ids[length:]
+
+    def extract(self, ranges: list[Any], rebase: bool) -> FakeFile:
+        self.host.extracted.append(rebase)
+        return FakeFile(self.host, [token for span in ranges for token in self.ids[span.start : span.end]])
+
+    def append_from(self, other: FakeFile, span: Any) -> None:
+        self.ids = self.ids + other.ids[span.start : span.end]
+
+    def pin(self) -> None:
+        self.pinned = True
+
+    def unpin(self) -> None:
+        self.pinned = False
+
+    def advise(self, what: Any) -> None:
+        self.host.advice.append(what)
 
     def save(self, path: str, overwrite: bool) -> None:
         if path in self.host.names and not overwrite:
@@ -172,6 +189,8 @@ class FakeHost:
         self.files: list[FakeFile] = []
         self.names: dict[str, list[int]] = {}
         self.locks: list[FakeLock] = []
+        self.extracted: list[bool] = []
+        self.advice: list[Any] = []
         self.flight: list[Any] = []
         self.dropped: list[FakeOperation] = []
         self.polled: list[int] = []

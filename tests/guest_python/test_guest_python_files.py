@@ -103,3 +103,49 @@ def test_the_line_is_joined_when_lock_is_called(lip: Any, host: FakeHost, run: R
         return done
 
     assert run(app()) == [0, 1, 2]
+
+
+def test_extract_and_append_compute_what_is_buffered_first(lip: Any, host: FakeHost, run: Run) -> None:
+    async def app() -> list[Any]:
+        ctx = lip.Context().feed("abcdef")
+        part = ctx.extract([(0, 2), (4, 6)], rebase=True)
+        ctx.feed("gh")
+        other = lip.Context().feed("xy")
+        other.append(part, 1, 3)
+        other.append(ctx)
+        return [lip.decode(part.tokens()), lip.decode(other.tokens()), ctx.extract([], rebase=False).tokens()]
+
+    assert run(app()) == ["abef", "xybeabcdefgh", []]
+    assert host.fed == ["abcdef", "xy", "gh"]
+    assert host.extracted == [True, False]
+
+
+def test_what_is_appended_after_turns_is_the_reply(lip: Any, host: FakeHost, run: Run) -> None:
+    async def app() -> str:
+        said = lip.Context().feed("Hello.")
+        ctx = lip.Context()
+        ctx.user("Hi")
+        ctx.append(said)
+        ctx.user("Bye")
+        await ctx.flush()
+        return lip.decode(ctx.tokens())
+
+    text = run(app())
+    assert text.endswith(
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n"
+    )
+
+
+def test_pins_and_advice(lip: Any, host: FakeHost) -> None:
+    ctx = lip.Context()
+    ctx.pin()
+    assert host.files[0].pinned
+    ctx.unpin()
+    assert not host.files[0].pinned
+    ctx.advise("will-need")
+    ctx.advise("dont-need")
+    assert host.advice == [host.kvfs.Advice.WILL_NEED, host.kvfs.Advice.DONT_NEED]
+    with pytest.raises(lip.Invalid, match="'maybe'"):
+        ctx.advise("maybe")
+    with pytest.raises(lip.Invalid, match="extract: a start is -1"):
+        ctx.extract([(-1, 2)])

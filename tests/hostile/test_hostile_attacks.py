@@ -55,6 +55,52 @@ def repeats(character: str, count: int, case: str = "ok") -> bytes:
     )
 
 
+# ---- predictions that suspend their guest ---------------------------------------------------------------------------
+def test_predict_is_refused_like_pred_and_goes_on(host: Host) -> None:
+    """Busy, bad arguments, a file whose cancelled operation is still on the device, and many distributions at once."""
+    body = """
+    ctx = Context()
+    file, infer = ctx._file, _host.infer
+    last, plain = infer.Outputs_Last(), infer.Readings(None, 1, None, False)
+    codes = []
+
+    def attempt(tokens, outputs=last, readings=plain):
+        try:
+            infer.predict(file, tokens, outputs, readings)
+        except _host.Err as error:
+            codes.append(error.value.code.name)
+
+    attempt([])
+    running = infer.pred(file, [1], last, plain)
+    attempt([1])
+    running.__exit__(None, None, None)
+    attempt([1 << 31])
+    attempt([1], infer.Outputs_At([5]))
+    attempt([1], last, infer.Readings(None, 5000, None, False))
+    attempt([1], last, infer.Readings(infer.Sampling(-1.0, *[None] * 8), None, None, False))
+    running = infer.pred(file, [1], last, plain)
+    running.__exit__(None, None, None)
+    many = infer.predict(file, list(range(250)), infer.Outputs_Every(), infer.Readings(None, 8, None, True))
+    none = infer.predict(file, [], infer.Outputs_None_(), plain)
+    again = infer.predict(file, [], last, plain)
+    return [codes, [d.top.ids[0] for d in many], len(many[9].top.values), len(none), again[0].top.ids, file.length()]
+    """
+    codes, best, values, none, again, length = host.result(lip(body))
+    assert codes == ["INVALID", "BUSY", "INVALID", "INVALID", "INVALID", "INVALID"]
+    expected = [host.engine.greedy(range(i + 1)) for i in range(250)]
+    assert (best, values, none, again, length) == (expected, 8, 0, expected[-1:], 250)
+
+
+def test_a_file_given_to_predict_may_not_be_forged_or_gone(host: Host) -> None:
+    body = """
+    ctx = Context()
+    file, infer = ctx._file, _host.infer
+    ctx.close()
+    infer.predict(file, [1], infer.Outputs_Last(), infer.Readings(None, 1, None, False))
+    """
+    assert isinstance(host.error(lip(body)), ProgramError)
+
+
 # ---- handles, operations, pages -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "body",

@@ -35,6 +35,10 @@ VICTIMS = {
     "computing": "while True: pass",
     "sleeping": "await sleep(3600)",
     "predicting": START + "while True: await ctx.pred(7)",
+    "predicting beside": START + "await ctx.flush()\nother = ctx.fork()\n"
+    "async def choose(c):\n    while True: await c.pred(7)\nawait asyncio.gather(choose(ctx), choose(other))",
+    "suspended beside a generation": START + "await ctx.flush()\nother = ctx.fork()\n"
+    "s = other.stream(max_tokens=600, stop_tokens=[])\nwhile True: await ctx.pred(7)",
     "prefilling": START + "while True:\n    await ctx.pred('y' * 600)\n    ctx.truncate(300)",
     "generating": START + "while True:\n    await ctx.generate(max_tokens=600, stop_tokens=[])\n    ctx.truncate(300)",
     "streaming slowly": START + "async for c in ctx.stream(max_tokens=600, stop_tokens=[], chunk_tokens=1): "

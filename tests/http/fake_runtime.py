@@ -11,7 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from symphony.engine.messages import ModelInfo
+from symphony.core.core import Core
+from symphony.core.inspect import Inspector, ModelGauge
+from symphony.core.messages import Principal
+from symphony.core.operator import Operator
+from symphony.engine.fake import FakeEngine
+from symphony.engine.messages import ModelInfo, Readings
 from symphony.errors import (
     Cancelled,
     Exists,
@@ -25,6 +30,7 @@ from symphony.errors import (
 )
 from symphony.process.events import Event, EventLog
 from symphony.process.process import LaunchOptions, State
+from symphony.process.view import View
 from symphony.syscall.process import UsageRecord
 
 TINY = ModelInfo("tiny", 512, 1024, 16, 64, (0,), 1, "digest")
@@ -51,6 +57,8 @@ class FakeProcess:
         self.tenant = options.tenant
         self.options = options
         self.state = State.RUNNING
+        self.session = 0
+        """A test may open one in the core."""
         self.started = 1000.0
         self.usage = UsageRecord(3, 10, 4, 29, 2, 1500, 420_000)
         self.log = EventLog()
@@ -100,7 +108,7 @@ class FakeProcess:
 
 
 class FakeRuntime:
-    """Implements what http and cli use of `symphony.host.Runtime`."""
+    """Implements what http and cli use of `symphony.host.Runtime`; KV files are in a real core."""
 
     def __init__(self, model: str = "tiny", **options: Any) -> None:
         if model != "tiny":
@@ -108,6 +116,7 @@ class FakeRuntime:
         self.options = options
         self.models = [TINY]
         self.notes: list[str] = []
+        self.core = Core([FakeEngine(pages=256, host_pages=64)])
         self.broken = ""
         """Why no model works."""
         self.asked_ready = 0
@@ -117,6 +126,7 @@ class FakeRuntime:
         self._processes: dict[int, FakeProcess] = {}
 
     async def __aenter__(self) -> FakeRuntime:
+        self.loop = asyncio.create_task(self.core.run())
         return self
 
     async def __aexit__(
@@ -124,6 +134,8 @@ class FakeRuntime:
     ) -> None:
         for process in self._processes.values():
             await self.kill(process)
+        await self.core.close()
+        await self.loop
 
     async def launch(self, program: str | Path | bytes, args: Mapping[str, Any], options: LaunchOptions) -> FakeProcess:
         self.launched.append((program, dict(args), options))
@@ -191,8 +203,31 @@ class FakeRuntime:
         if self.broken:
             raise Unavailable(self.broken, "mend it")
 
+    def view(self, process: FakeProcess) -> View:
+        activity = Inspector(self.core).activity(process.session)
+        return View(process.state.value, ["tool"] if process.program == "wait" else [], activity)
+
+    def gauges(self) -> list[ModelGauge]:
+        return Inspector(self.core).gauges()
+
+    def operator(self, tenant: str) -> Operator:
+        return Operator(self.core, Principal(tenant, tenant, share=True))
+
+    async def write(self, path: str, text: str, tenant: str = "local", base: str | None = None) -> int:
+        """A named file with that text, and its session's id, which has it open. `base`: what it is a fork of."""
+        session = self.core.open_session(tenant, share=True)
+        file = await (self.core.create(session, None) if base is None else self.core.open(session, None, base))
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.core.connect(lambda _, answer: done.set_result(answer))
+        await self.core.pred(session, file, 1, list(text.encode()), (0,), Readings())
+        await done
+        if path:
+            await self.core.link(session, file, path)
+        return session
+
     def describe(self) -> dict[str, str]:
-        return {"home": "/nowhere", "model": "tiny", "device": "cpu", "attention": "torch", "pages": "64 x 16 tokens"}
+        home = {"home": "/nowhere", "model": "tiny", "device": "cpu", "attention": "torch"}
+        return home | {"pages": "64 x 16 tokens", "host tier": "32 x 16 tokens"}
 
 
 async def echo(process: FakeProcess, args: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ import pytest
 from sandbox_guests import ECHO, GROW, RECURSE, SPIN, FakeCaller, Loop, TestHost, guest, sys_guest
 
 from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, Unavailable
+from symphony.param import SLICE_NS
 from symphony.sandbox import Exited, Failed, InstanceLimits, Returned, Sandbox, State, Trapped, Turn
 from symphony.sandbox.instance import drop_object
 from symphony.syscall.values import Err, Exit, Ok
@@ -421,11 +422,11 @@ def test_callbacks_work_from_a_poll_without_the_lock(loop: Loop, load: Any, host
 def test_slices_follow_the_clock(loop: Loop, load: Any) -> None:
     instance = loop.spawn(load(SPIN))
     instance._slice = 20_000_000
-    instance._fit_slice(20_000_000)  # it took 20 times what it should
+    instance._fit_slice(20 * SLICE_NS)  # it took 20 times what it should
     assert instance._slice == 2_000_000
-    instance._fit_slice(100_000)  # a tenth: at most double
+    instance._fit_slice(SLICE_NS // 10)  # a tenth: at most double
     assert instance._slice == 4_000_000
-    instance._fit_slice(1_000_000)
+    instance._fit_slice(SLICE_NS)
     assert instance._slice == 4_000_000
     instance.kill(Cancelled("enough"))
 

@@ -8,7 +8,7 @@ the bookkeeping of turns to `_chat`.
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Self
 
@@ -207,6 +207,54 @@ class Context:
         if length < held:
             call(self._file.truncate, length)
         del self._buffer[max(0, length - held) :]
+
+    def extract(self, ranges: Iterable[tuple[int, int]], *, rebase: bool = False) -> Self:
+        """A new context of these ranges of tokens, with the keys and values that they have.
+
+        They were computed after everything before them, and still know of it: this is cheaper than computing the joined
+        tokens, and not the same. Positions are kept, and must ascend; with `rebase` they count up from 0. Holds up the
+        whole program until it is done; what is buffered is computed first.
+        """
+        self._compute()
+        spans = [_span("extract", start, end) for start, end in ranges]
+        context = type(self).__new__(type(self))
+        context._begin(self._model, call(self._file.extract, spans, rebase), Conversation(self._chat.template))
+        return context
+
+    def append(self, other: Context, start: int = 0, end: int | None = None) -> None:
+        """Append a range of another context, all of it by default, with the keys and values that it has there.
+
+        Positions count on from this context's end. Otherwise as `extract`; both are computed first.
+        """
+        self._settle(reply=True)
+        self._compute()
+        other._compute()
+        span = _span("append", start, other._length() if end is None else end)
+        call(self._file.append_from, other._file, span)
+
+    def _compute(self) -> None:
+        """`flush`, which holds up the whole program."""
+        self._settle(reply=False)
+        if self._buffer:
+            none, readings = _host.infer.Outputs_None_(), _readings(None, None, None, False)
+            call(_host.infer.predict, self._file, self._buffer.copy(), none, readings)
+            self._buffer.clear()
+
+    def pin(self) -> None:
+        """Keep the keys and values on the device until `unpin()` or `close()`."""
+        call(self._file.pin)
+
+    def unpin(self) -> None:
+        """Let the host move them again."""
+        self._file.unpin()
+
+    def advise(self, what: str) -> None:
+        """Say that the file is used soon, 'will-need', or not for a while, 'dont-need': a hint."""
+        advice = _host.kvfs.Advice
+        known = {"will-need": advice.WILL_NEED, "dont-need": advice.DONT_NEED}
+        if what not in known:
+            raise Invalid(f"advise({what!r}) is not understood", "use 'will-need' or 'dont-need'")
+        self._file.advise(known[what])
 
     async def save(self, path: str, *, overwrite: bool = False) -> None:
         """Give a snapshot of the context a name. It outlives the process; this context stays private."""
@@ -412,6 +460,10 @@ def _last() -> Any:
 def _plain(top_k: int | None, entropy: bool) -> Any:
     wanted = 1 if top_k is None and not entropy else top_k
     return _host.infer.Readings(None, None if wanted is None else count("top_k", wanted), None, entropy)
+
+
+def _span(name: str, start: Any, end: Any) -> Any:
+    return _host.types.Span(count(f"{name}: a start", start), count(f"{name}: an end", end))
 
 
 def _readings(

@@ -17,7 +17,7 @@ use crate::model::{Model, ModelInfo, Token};
 use crate::sampling::{Distribution, Readings, Sampling};
 use crate::stream::{Completion, Stream};
 
-pub use kvfs::OpenFlags;
+pub use kvfs::{Advice, OpenFlags};
 
 /// What can be fed: text, a token id, token ids, or nothing, `()`.
 pub enum Input<'a> {
@@ -238,6 +238,41 @@ impl Context {
         }
         self.buffer.truncate(length.saturating_sub(held) as usize);
         Ok(())
+    }
+
+    /// A new context of these ranges of tokens, `[start, end)`, with the keys and values that they have.
+    ///
+    /// They were computed after everything before them, and still know of it: this is cheaper than computing the joined
+    /// tokens, and not the same. Positions are kept, and must ascend; with `rebase` they count up from 0. What is buffered
+    /// is computed first. Holds up the whole program until it is done. Errors: invalid, busy, no-space.
+    pub async fn extract(&mut self, ranges: &[(u32, u32)], rebase: bool) -> Result<Self> {
+        self.flush().await?;
+        let ranges: Vec<types::Span> = ranges.iter().map(|&(start, end)| types::Span { start, end }).collect();
+        Ok(Self::begin(self.model.clone(), self.file.extract(&ranges, rebase)?))
+    }
+
+    /// Append a range of another context, with the keys and values that it has there; positions count on from this
+    /// context's end. Otherwise as `extract`; both are computed first.
+    pub async fn append(&mut self, other: &mut Self, start: u32, end: u32) -> Result<()> {
+        self.settle(true)?;
+        self.flush().await?;
+        other.flush().await?;
+        Ok(self.file.append_from(&other.file, types::Span { start, end })?)
+    }
+
+    /// Keep the keys and values on the device until `unpin`, or until the context is dropped. Errors: limit-exceeded.
+    pub fn pin(&self) -> Result<()> {
+        Ok(self.file.pin()?)
+    }
+
+    /// Let the host move them again.
+    pub fn unpin(&self) {
+        self.file.unpin();
+    }
+
+    /// Say that the file is used soon, or not for a while: a hint.
+    pub fn advise(&self, what: Advice) {
+        self.file.advise(what);
     }
 
     /// Give a snapshot of the context a name. It outlives the process; this context stays private.

@@ -35,7 +35,7 @@ mod sampling;
 mod stream;
 mod time;
 
-pub use context::{Context, Input, OpenFlags};
+pub use context::{Advice, Context, Input, OpenFlags};
 #[doc(hidden)]
 pub use entry::NoArgs;
 pub use error::{Error, ErrorCode, Result};

@@ -115,3 +115,34 @@ def kv(
     report = Report(f"KV files, {model}", _conditions(str(os.cpu_count())))
     asyncio.run(measure())
     click.echo(report.as_json() if as_json else report.as_text())
+
+
+@bench.command("sched")
+@click.option(
+    "--mix", "mixes", multiple=True, metavar="NAME|FILE", help="A shipped mix or a file; default: all shipped."
+)
+@click.option("--policy", "policies", multiple=True, help="adaptive, eager, formula, rows:K, rows:K:MS, time:MS.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--invent", default=0, metavar="N", help="Also N mixes that are made up at random.")
+@click.option("--soak", "histories", default=0, metavar="N", help="Instead: N small random histories; all must end.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: every figure of every run.")
+def sched(
+    mixes: tuple[str, ...], policies: tuple[str, ...], seed: int, invent: int, histories: int, as_json: bool
+) -> None:
+    """Schedulers compared in simulation, on virtual time."""
+    from symphony.bench import sched as simulated
+    from symphony.bench.report import Report
+
+    def tell(text: str) -> None:
+        click.echo(f"  {text}", err=True)
+
+    report = Report("schedulers, simulated", {"seed": str(seed)})
+    if histories:
+        simulated.soak(report, histories, seed, tell)
+        click.echo(report.as_json() if as_json else report.as_text())
+        return
+    chosen = simulated.choose(mixes, seed, invent)
+    comparison = simulated.compare(chosen, policies or (*simulated.FIXED, "formula"), seed, tell)
+    simulated.judge_dispatch(report, comparison)
+    simulated.judge_promises(report, comparison)
+    click.echo(simulated.as_json(report, comparison) if as_json else f"{comparison.as_text()}\n\n{report.as_text()}")

@@ -12,6 +12,8 @@ COMMANDS = {
     "build": Lazy("symphony.cli.build:build", "Build a Python program into a .wasm component."),
     "programs": Lazy("symphony.cli.programs:programs", "List, add, remove, inspect a server's programs."),
     "ps": Lazy("symphony.cli.processes:ps", "List a server's processes."),
+    "top": Lazy("symphony.cli.top:top", "Watch a server: its processes, pages and tokens a second."),
+    "fs": Lazy("symphony.cli.fs:fs", "List, read, copy, move, remove, pin a server's KV files."),
     "kill": Lazy("symphony.cli.processes:kill", "End a process."),
     "logs": Lazy("symphony.cli.processes:logs", "Print a process' output and log."),
     "models": Lazy("symphony.cli.models:models", "List and inspect models."),

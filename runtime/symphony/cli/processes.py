@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-import time
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from symphony.cli.options import server_option
 from symphony.cli.remote import Remote
-from symphony.cli.terminal import RunPrinter, table
+from symphony.cli.terminal import RunPrinter, table, terminal_width, visible
 
 
 @click.command()
 @server_option
-def ps(url: str) -> None:
-    """List the processes of a server, the ended ones that it remembers too."""
-    rows = [
-        (
-            process["pid"],
-            process["program"],
-            process["state"],
-            time.strftime("%H:%M:%S", time.localtime(process["started"])),
-            process["usage"]["generated_tokens"],
-            process["usage"]["pages"],
-            f"{process['usage']['cpu_us'] / 1e6:.3f}",
-        )
-        for process in Remote(url).call("GET", "/v1/processes")["processes"]
-    ]
-    click.echo(table(("PID", "PROGRAM", "STATE", "STARTED", "GENERATED", "PAGES", "CPU-S"), rows))
+@click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")
+def ps(url: str, as_json: bool) -> None:
+    """List the processes of a server, the ended ones that it remembers too.
+
+    DEVICE and HOST are the KV pages that a process' files have in the two tiers. A process is `swapped` while it is
+    blocked and nothing of its files is on the device.
+    """
+    answer = Remote(url).call("GET", "/v1/processes")
+    if as_json:
+        click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+        return
+    rows = [row(process) for process in answer["processes"]]
+    click.echo(visible(table(HEADER, rows, width=terminal_width(), give="PROGRAM"), sys.stdout))
+
+
+HEADER = ("PID", "PROGRAM", "STATE", "WAITS FOR", "DEVICE", "HOST", "TOKENS", "CPU-S", "AGE")
+
+
+def row(process: Mapping[str, Any]) -> tuple[object, ...]:
+    """One process in a table under `HEADER`."""
+    usage, pages = process["usage"], process["pages"]
+    return (
+        process["pid"],
+        process["program"],
+        process["state"],
+        ", ".join(process["waits_for"]) or "-",
+        f"{pages['device']:,}",
+        f"{pages['host']:,}",
+        f"{usage['prompt_tokens'] + usage['generated_tokens']:,}",
+        f"{usage['cpu_us'] / 1e6:.2f}",
+        age(usage["wall_us"] / 1e6),
+    )
+
+
+def age(seconds: float) -> str:
+    """In the largest unit that it fills."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
 
 
 @click.command()

@@ -10,22 +10,46 @@ from typing import Any
 
 import click
 
+from symphony.cli.options import config_option
 from symphony.cli.terminal import pairs
 
 
-@click.command()
+@click.command(context_settings={"auto_envvar_prefix": "SYMPHONY"})
+@config_option
 @click.option("--model", default="tiny", show_default=True, metavar="NAME|DIR", help="The model to serve.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The loopback address to serve on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where the model runs (default: CUDA if there is one).")
 @click.option("--attention", type=click.Choice(["flash", "triton", "torch"]), help="The attention back end.")
 @click.option("--tools", metavar="FILE.py", help="Offer the public functions of a Python file as tools.")
-def serve(host: str, port: int, tools: str | None, model: str, **options: Any) -> None:
-    """Serve programs over HTTP until SIGINT or SIGTERM; what still runs then is ended with an error."""
+@click.option(
+    "--pages", type=click.IntRange(2), metavar="N", help="KV pages on the model's device (default: by memory)."
+)
+@click.option("--host-pages", type=click.IntRange(0), metavar="N", help="KV pages in host memory; 0: no such tier.")
+@click.option(
+    "--debug", is_flag=True, help="Poison freed KV pages, and audit the books when nothing is in flight. Slow."
+)
+def serve(
+    host: str,
+    port: int,
+    tools: str | None,
+    model: str,
+    pages: int | None,
+    host_pages: int | None,
+    debug: bool,
+    **options: Any,
+) -> None:
+    """Serve programs over HTTP until SIGINT or SIGTERM; what still runs then is ended with an error.
+
+    Each option has a default in the environment, such as SYMPHONY_HOST_PAGES, and in the file of --config.
+    """
     from symphony.cli.tools import load_tools
+    from symphony.core.config import CoreConfig
+    from symphony.host import Config
 
     functions = load_tools(Path(tools)) if tools is not None else None
-    asyncio.run(serve_until_signal(host, port, model, tools=functions, **options))
+    config = Config(core=CoreConfig(debug=debug), pages=pages, host_pages=host_pages)
+    asyncio.run(serve_until_signal(host, port, model, tools=functions, config=config, **options))
 
 
 async def serve_until_signal(host: str, port: int, model: str, **options: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -13,6 +14,7 @@ import click
 from symphony.errors import InternalError
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_NUMBER = re.compile(r"[0-9.,]*|-")
 
 
 def visible(text: str, stream: TextIO) -> str:
@@ -23,13 +25,48 @@ def visible(text: str, stream: TextIO) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Left-aligned columns under `header`."""
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, width: int = 0, give: str = "") -> str:
+    """Columns under `header`: of numbers to the right, others to the left. Beyond `width` (0: none) the cells of the
+    column `give` are cut."""
     lines = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    right = [bool(rows) and all(_NUMBER.fullmatch(line[n]) for line in lines[1:]) for n in range(len(header))]
+    widths = [max(cells(line[column]) for line in lines) for column in range(len(header))]
+    if give and width and (beyond := sum(widths) + 2 * len(widths) - 2 - width) > 0:
+        n = header.index(give)
+        widths[n] = max(widths[n] - beyond, len(give))
+        for line in lines:
+            line[n] = cut(line[n], widths[n])
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(_aligned(*cell) for cell in zip(line, widths, right, strict=True)).rstrip() for line in lines
     )
+
+
+def cells(text: str) -> int:
+    """The width of a text on a terminal: some characters take two cells, some none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` cells, an ellipsis at its end if something is missing."""
+    if cells(text) <= width:
+        return text
+    while text and cells(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def terminal_width() -> int:
+    """Of standard output; 0 if that is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def _aligned(text: str, width: int, right: bool) -> str:
+    space = " " * (width - cells(text))
+    return space + text if right else text + space
 
 
 def pairs(fields: Mapping[str, object]) -> str:

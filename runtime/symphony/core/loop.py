@@ -146,7 +146,7 @@ class StepLoop:
         now, tokens = self.clock(), sum([count for _, count in plan])
         seconds = now - start
         self.meter.add(len(plan), tokens, now)
-        if tokens == len(plan):
+        if plan and tokens == len(plan):
             self.dispatch.stepped(tokens, seconds)
         elif tokens >= self.arena.page_size:
             self._prefilled(seconds / tokens)
@@ -165,7 +165,7 @@ class StepLoop:
     def _resume(self, plan: Plan, results: Sequence[RowResult] | Exception) -> None:
         now = self._since = self.clock()
         self.steps += 1
-        self._kvfs.retire(self.arena)
+        self._kvfs.retire(self.arena, not isinstance(results, Exception))
         for index, (operation, count) in enumerate(plan):
             operation.running = False
             operation.since = now
@@ -245,7 +245,7 @@ class StepLoop:
 
     def _give_up(self, error: Exception) -> None:
         _log.error("the step loop of %s failed", self.arena.model, exc_info=error)
-        self._kvfs.retire(self.arena)
+        self._kvfs.retire(self.arena, made=False)
         self.room.retire()
         for operation in list(self.active):
             operation.running = False

@@ -142,6 +142,14 @@ class Room:
 
         A newcomer leaves a page for each older generation, which will want it soon.
         """
+        try:
+            return self._provide(operation, growing, coming)
+        except NoSpace as e:
+            self._crowd.fail(operation, e)
+            return True
+
+    def _provide(self, operation: Operation, growing: int, coming: set[bytes]) -> bool:
+        """As `_reserve`. Raises NoSpace if it can never have them."""
         file, arena = operation.file, self._arena
         if isinstance(operation, Transfer):
             operation.refresh()
@@ -151,25 +159,24 @@ class Room:
         if file.move is not None:
             return False
         fresh = not operation.reserved
-        try:
-            if file.slots:
-                return self._recall(operation, growing)
-            if fresh:
-                if len(file.tokens) // arena.page_size > file.computed // arena.page_size:
-                    operation.session.usage.reused_tokens += self._kvfs.reuse(file, operation.reuse_limit())
-                    operation.refresh()
-                if operation.complete():
-                    self._crowd.advance(operation)
-                    return True
-                if coming and operation.work >= arena.page_size and self._is_coming(operation, coming):
-                    return False
-            if file.computed == len(file.tokens):
-                operation.reserved = file.computed  # a re-query: reads only, its last page may be shared
+        if file.slots:
+            return self._recall(operation, growing)
+        if fresh:
+            if len(file.tokens) // arena.page_size > file.computed // arena.page_size:
+                self._kvfs.check_fits(file, arena.pages_for(operation.reach()), operation.reach())
+                operation.session.usage.reused_tokens += self._kvfs.reuse(file, operation.reuse_limit())
+                operation.refresh()
+                if isinstance(operation, Transfer) and (operation.present or operation.file is not file):
+                    return self._provide(operation, growing, coming)
+            if operation.complete():
+                self._crowd.advance(operation)
                 return True
-            return self._extend(operation, growing if fresh else 0)
-        except NoSpace as e:
-            self._crowd.fail(operation, e)
+            if coming and operation.work >= arena.page_size and self._is_coming(operation, coming):
+                return False
+        if file.computed == len(file.tokens):
+            operation.reserved = file.computed  # a re-query: reads only, its last page may be shared
             return True
+        return self._extend(operation, growing if fresh else 0)
 
     def _extend(self, operation: Operation, spare: int) -> bool:
         file = operation.file
@@ -197,7 +204,7 @@ class Room:
             return False
         file.resident = self._clock()
         operation.refresh()
-        return self._reserve(operation, spare, set())
+        return self._provide(operation, spare, set())
 
     def _graft(self, operation: Transfer) -> bool:
         while isinstance(got := graft(self._kvfs, operation.source, operation.target, operation.runs), Shortage):

@@ -45,7 +45,7 @@ class FileView:
     tenant: str
     owner: str
     mode: str
-    """As `rw-r--`: of the owner, of its tenant, of everybody else."""
+    """As `rw-r-----`: of the owner, of its tenant, of everybody else."""
     created: float
     modified: float
     used: float
@@ -202,4 +202,5 @@ class Lens:
 
 
 def mode_text(mode: Mode) -> str:
-    return "".join("rw"[bit % 2] if mode >> bit & 1 else "-" for bit in range(6))
+    """As `ls` writes it; nothing of it can be executed."""
+    return "".join(("r" if mode >> bit & 1 else "-") + ("w" if mode >> bit & 2 else "-") + "-" for bit in (0, 2, 4))

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from symphony import param
 from symphony.errors import Unavailable
-from symphony.http import models, processes, programs, runs
+from symphony.http import fs, models, processes, programs, runs, status
 from symphony.http.context import KEEP_ALIVE, RUNTIME
 from symphony.http.errors import errors
 from symphony.http.guard import guard
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from symphony.host import Runtime
 
 log = logging.getLogger(__name__)
+
+FS = r"/v1/fs{path:(/[\s\S]*)?}"
+"""Whatever the path is: what is wrong with it says the KVFS."""
 
 
 def create_app(runtime: Runtime, *, keep_alive: float = param.SSE_KEEP_ALIVE_SECONDS) -> web.Application:
@@ -44,6 +47,10 @@ def create_app(runtime: Runtime, *, keep_alive: float = param.SSE_KEEP_ALIVE_SEC
             web.get("/v1/processes/{pid}", processes.show),
             web.delete("/v1/processes/{pid}", processes.kill),
             web.get("/v1/processes/{pid}/events", processes.events),
+            web.get(FS, fs.look),
+            web.post(FS, fs.do),
+            web.delete(FS, fs.remove),
+            web.get("/v1/status", status.show),
             web.get("/v1/models", models.listing),
             web.get("/healthz", models.healthz),
             web.get("/readyz", models.readyz),

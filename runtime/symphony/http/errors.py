@@ -17,7 +17,9 @@ from symphony.http.wire import json_response
 
 log = logging.getLogger(__name__)
 
-ROUTES_HINT = "the routes are /v1/programs, /v1/run, /v1/processes, /v1/models, /healthz and /readyz"
+ROUTES_HINT = (
+    "the routes are /v1/programs, /v1/run, /v1/processes, /v1/fs, /v1/status, /v1/models, /healthz and /readyz"
+)
 
 
 def error_fields(error: SymphonyError) -> dict[str, Any]:

@@ -12,37 +12,45 @@ from symphony.http.context import KEEP_ALIVE, RUNTIME
 from symphony.http.wire import json_response
 
 if TYPE_CHECKING:
+    from symphony.host import Runtime
     from symphony.process.process import Process
 
 
-def process_fields(process: Process) -> dict[str, Any]:
-    """What clients see of a process; `started` is in seconds since 1970."""
+def process_fields(runtime: Runtime, process: Process) -> dict[str, Any]:
+    """What clients see of a process; `started` is in seconds since 1970. `state`, `waits_for`: `process/view.py`."""
+    view = runtime.view(process)
+    activity = view.activity
     return {
         "pid": process.pid,
         "program": process.program,
         "tenant": process.tenant,
-        "state": process.state.value,
+        "state": view.state,
+        "waits_for": view.waits_for,
         "started": process.started,
         "usage": process.usage._asdict(),
+        "files": activity.files,
+        "pages": {"device": activity.device_pages, "host": activity.host_pages},
+        "operations": activity.operations,
     }
 
 
 async def listing(request: web.Request) -> web.Response:
     """GET /v1/processes"""
-    return json_response({"processes": [process_fields(process) for process in request.app[RUNTIME].processes()]})
+    runtime = request.app[RUNTIME]
+    return json_response({"processes": [process_fields(runtime, process) for process in runtime.processes()]})
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /v1/processes/{pid}: with the output so far."""
     process = _process(request)
-    return json_response({**process_fields(process), "output": process.output})
+    return json_response({**process_fields(request.app[RUNTIME], process), "output": process.output})
 
 
 async def kill(request: web.Request) -> web.Response:
     """DELETE /v1/processes/{pid}: ends it if it still runs; answers with what it is then."""
     process = _process(request)
     await request.app[RUNTIME].kill(process)
-    return json_response(process_fields(process))
+    return json_response(process_fields(request.app[RUNTIME], process))
 
 
 async def events(request: web.Request) -> web.StreamResponse:

@@ -4,16 +4,20 @@ Every device page is free, used or cached, and moves between these states here. 
 same entries are *twins*: a file that goes to the host shares the slot, one that comes back shares the page, and nothing
 is copied. A page with a twin is immutable, like a shared or a published one.
 
-Knows nothing of files; `Kvfs` keeps page tables.
+Does nothing to files; `Kvfs` keeps page tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from symphony.kvfs.pages import PagePool
 from symphony.kvfs.prefix import PrefixCache, root
+
+if TYPE_CHECKING:
+    from symphony.kvfs.file import File
 
 
 @dataclass(slots=True)
@@ -24,6 +28,15 @@ class Costs:
     """To move one page, either way."""
     token_seconds: float | None = None
     """To compute one token of a prompt. None: not measured yet; moving is taken to be cheaper."""
+
+
+class Copying(NamedTuple):
+    """A page of a file's table that is being replaced by a copy of it."""
+
+    file: File
+    index: int
+    source: int
+    target: int
 
 
 class Arena:
@@ -62,8 +75,8 @@ class Arena:
         self.roots: dict[str, bytes] = {}
         self.slot_of_page: dict[int, int] = {}
         self.page_of_slot: dict[int, int] = {}
-        self.copying: list[tuple[int, str]] = []
-        """Sources of page copies that have not retired, each with the tenant whose reference it is."""
+        self.copying: list[Copying] = []
+        """Page copies that have not retired; each holds a reference of the file's tenant on its source."""
         self.coming = 0
         """Pages that moves to the host will make available."""
         self.freed: list[int] | None = None
@@ -93,10 +106,11 @@ class Arena:
         return [pool.take(tenant) for _ in range(count)]
 
     def hit(self, key: bytes, tenant: str) -> int | None:
-        """The page with that key, with one more reference."""
+        """The page with that key, with one more reference; None: there is none, or the tenant may not have another."""
         page = self.cache.by_key.get(key)
-        if page is not None:
-            self.hold(page, tenant)
+        if page is None or (not self.pool.refs[page] and self.pool.used.get(tenant, 0) >= self.tenant_pages):
+            return None
+        self.hold(page, tenant)
         return page
 
     def hold(self, page: int, tenant: str) -> None:

@@ -29,7 +29,7 @@ def check_integrity(kvfs: Kvfs, moves: Iterable[Move] = ()) -> None:
         files = [file for file in kvfs.files if file.arena is arena]
         pages: Holders = Counter((page, file.tenant) for file in files for page in file.pages)
         slots: Holders = Counter((slot, file.tenant) for file in files for slot in file.slots)
-        pages.update(arena.copying)
+        pages.update((copy.source, copy.file.tenant) for copy in arena.copying)
         for move in moves:
             if move.file.arena is arena:
                 pages.update((page, move.tenant) for page in move.pages)

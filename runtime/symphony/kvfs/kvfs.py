@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from symphony.errors import Busy, Invalid, LimitExceeded, NoSpace
-from symphony.kvfs.arena import Arena, Costs
+from symphony.kvfs.arena import Arena, Copying, Costs
 from symphony.kvfs.file import File
 from symphony.kvfs.prefix import link
 from symphony.kvfs.stat import Stat
@@ -78,18 +78,22 @@ class Kvfs:
     def fork(self, file: File, tenant: str, owner: str) -> File:
         """A copy-on-write clone with one handle, which belongs to whom is named. O(pages). Raises LimitExceeded.
 
-        Of a busy file: what it was before the operation; the page that may be being written is not shared. Of another
-        tenant's file: its pages keep their keys, and what follows them is hashed under the salt of the new owner.
+        Of a busy file: what it was before the operation; the page that may be being written is not shared, and where
+        it cannot be computed again either, the fork is refused with Busy. Of another tenant's file: its pages keep
+        their keys, and what follows them is hashed under the salt of the new owner.
         """
         self._check_count(tenant)
         length, arena = file.length, file.arena
         computed = min(file.computed, length)
-        if file.busy and file.derived is None:
+        derived = file.derived if file.derived is not None and file.derived < length else None
+        if file.busy and computed % arena.page_size and not file.slots:
+            if derived is not None:
+                self.check_idle(file)
             computed -= computed % arena.page_size
         now = file.used = self.clock()
         clone = File(arena, tenant, owner, now, now, now, file.tokens[:length], length, computed, opens=1)
-        clone.derived = file.derived
-        if file.positions is not None:
+        clone.derived = derived
+        if file.positions is not None and derived is not None:
             clone.positions = file.positions[:length]
         full, held = computed // arena.page_size, arena.pages_for(computed)
         if tenant == file.tenant:
@@ -119,7 +123,7 @@ class Kvfs:
         private = sum(map(arena.is_private, file.pages)) + arena.host.private(file.slots)
         return Stat(
             length=file.length,
-            plain=file.length if file.derived is None else file.derived,
+            plain=file.length if file.derived is None else min(file.derived, file.length),
             unique_pages=private,
             shared_pages=len(file.pages) + len(file.slots) - private,
             tier=file.tier,
@@ -135,7 +139,7 @@ class Kvfs:
         )
 
     def pin(self, file: File) -> None:
-        """One more reason to keep the K/V on the device. Raises LimitExceeded."""
+        """One more reason to keep the K/V on the device, should it be on its way out too. Raises LimitExceeded."""
         if not file.pins:
             held = self.pinned_pages(file.arena) + max(len(file.pages), len(file.slots))
             limit = int(file.arena.pool.capacity * MAX_PINNED_SHARE)
@@ -144,6 +148,8 @@ class Kvfs:
                     f"{held} KV pages would be pinned, the limit is {limit}", "unpin other files, or truncate this one"
                 )
             self.pinned[file] = None
+            if file.move is not None and file.move.out:
+                file.move = None
         file.pins += 1
 
     def unpin(self, file: File) -> None:
@@ -152,9 +158,11 @@ class Kvfs:
         if not file.pins:
             del self.pinned[file]
 
-    def pinned_pages(self, arena: Arena) -> int:
-        """Device pages that pins keep."""
-        return len({page for file in self.pinned if file.arena is arena for page in file.pages})
+    def pinned_pages(self, arena: Arena, but: File | None = None) -> int:
+        """Device pages that pins keep, or will when the K/V is back from the host; those of one file not counted."""
+        files = [file for file in self.pinned if file.arena is arena and file is not but]
+        away = sum([len(file.move.pages if file.move is not None else file.slots) for file in files if file.slots])
+        return len({page for file in files for page in file.pages}) + away
 
     # ---- contents ------------------------------------------------------------------------------------------------
     def truncate(self, file: File, length: int) -> None:
@@ -241,23 +249,28 @@ class Kvfs:
         copies: list[Copy] = []
         if copied:
             page = taken.pop()
-            copies.append((file.pages[partial], page))
-            arena.copying.append((file.pages[partial], file.tenant))
-            file.pages[partial] = page
+            copies.append(self.replace(file, partial, page))
         elif partial >= 0:
             arena.part(file.pages[partial])
         file.pages += taken
         return copies
+
+    def replace(self, file: File, index: int, page: int) -> Copy:
+        """A fresh page in place of one that must not be written; the copy to be made."""
+        source = file.pages[index]
+        file.arena.copying.append(Copying(file, index, source, page))
+        file.pages[index] = page
+        return source, page
 
     def check_fits(self, file: File, pages: int, upto: int) -> None:
         """Raises NoSpace if the file can never have so many device pages."""
         arena = file.arena
         if pages <= min(arena.pool.capacity, arena.tenant_pages) and not self.pinned:
             return
-        kept = self.pinned_pages(arena) if not file.pins else 0
+        kept = self.pinned_pages(arena, but=file)
         limit = min(arena.pool.capacity - kept, arena.tenant_pages)
         if file.pins:
-            limit = min(limit, max(int(arena.pool.capacity * MAX_PINNED_SHARE), len(file.pages)))
+            limit = min(limit, max(int(arena.pool.capacity * MAX_PINNED_SHARE) - kept, len(file.pages)))
         if pages > limit:
             why = f"the pool has {arena.pool.capacity}"
             if limit < arena.pool.capacity:
@@ -278,10 +291,13 @@ class Kvfs:
         missing = need + spare - arena.available
         return Shortage(missing, None) if need and missing > 0 else None
 
-    def retire(self, arena: Arena) -> None:
-        """The device made the page copies of the step: their sources may go."""
-        for page, tenant in arena.copying:
-            arena.unref((page,), tenant)
+    def retire(self, arena: Arena, made: bool = True) -> None:
+        """The device made the page copies of the step, whose sources may go; or else they take their places again."""
+        for file, index, source, target in arena.copying:
+            given_up = source
+            if not made and index < len(file.pages) and file.pages[index] == target:
+                file.pages[index], given_up = source, target
+            arena.unref((given_up,), file.tenant)
         arena.copying.clear()
 
     def commit(self, file: File, computed: int) -> None:

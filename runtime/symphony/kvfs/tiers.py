@@ -13,6 +13,8 @@ Pure bookkeeping: someone else runs the moves in `Tiers.waiting`, in any groupin
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from symphony.kvfs.arena import Arena
@@ -76,7 +78,7 @@ class Tiers:
         """Whether `discard` would succeed."""
         if file.move is not None:
             return False
-        return file.derived is None or (self.usable and self._slots_in_reach() >= len(file.pages))
+        return file.derived is None or self._can_stow(file)
 
     def cost(self, file: File) -> float:
         """Seconds that it takes to take the file's K/V off the device and to get it back."""
@@ -120,8 +122,11 @@ class Tiers:
     def _make_slots(self, file: File) -> bool:
         """Enough free slots for the file, dropping plain files' K/V from the host for it, the oldest first. False:
         there cannot be."""
-        host, need = self.arena.host, len(file.pages)
-        while self.usable:
+        if not self._can_stow(file):
+            return False
+        host = self.arena.host
+        while True:
+            need = self._slots_for(file)
             own = host.used.get(file.tenant, 0) + need > self.arena.tenant_slots
             if not own and len(host.free) >= need:
                 return True
@@ -131,11 +136,27 @@ class Tiers:
                 return False
             self.dropped_tokens += victim.computed
             self.kvfs.drop(victim)
-        return False
 
-    def _slots_in_reach(self) -> int:
-        host = self.arena.host
-        return len(host.free) + sum([host.private(file.slots) for file in self.kvfs.stowed if self._is_spare(file)])
+    def _can_stow(self, file: File) -> bool:
+        """Whether the host can have room for the file."""
+        host, need = self.arena.host, self._slots_for(file)
+        left = self.arena.tenant_slots - host.used.get(file.tenant, 0)
+        if self.usable and need <= min(len(host.free), left):
+            return True
+        spare = [other for other in self.kvfs.stowed if self._is_spare(other)]
+        own = [other for other in spare if other.tenant == file.tenant]
+        return self.usable and need <= min(len(host.free) + self._only_in(spare), left + self._only_in(own))
+
+    def _slots_for(self, file: File) -> int:
+        """Slots that the file needs and that do not hold the same as its pages yet."""
+        twins, pages = self.arena.slot_of_page, file.pages
+        return sum([page not in twins for page in pages[: self.arena.pages_for(file.computed)]])
+
+    def _only_in(self, files: Iterable[File]) -> int:
+        """Slots that nobody else holds."""
+        holders = Counter([slot for file in files for slot in file.slots])
+        refs = self.arena.host.refs
+        return sum([refs[slot] == count for slot, count in holders.items()])
 
     def _is_spare(self, file: File) -> bool:
         return file.arena is self.arena and file.derived is None and file.move is None
@@ -158,7 +179,7 @@ class Tiers:
             if slot in arena.page_of_slot and index != partial
         }
         cached = sum([not arena.pool.refs[page] for page in twins.values()])
-        missing = kvfs.shortage(file, total - len(twins), spare + cached)
+        missing = kvfs.shortage(file, total - len(twins) + cached, spare)
         if missing:
             return missing
         for page in twins.values():
@@ -214,4 +235,5 @@ class Tiers:
                 arena.twin(page, slot)  # for as long as others hold the slot
         arena.unref_slots(file.slots, file.tenant)
         file.slots = []
-        file.pages, move.pages = move.pages, []
+        keep = len(move.pages) if file.busy else arena.pages_for(file.computed)  # whoever wanted more may have gone
+        file.pages, move.pages = move.pages[:keep], move.pages[keep:]

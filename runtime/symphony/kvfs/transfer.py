@@ -2,8 +2,8 @@
 
 A *run* is a stretch of source entries whose positions all change by the same shift. Where the positions do not change
 and source and target lie alike in their pages, whole pages are shared; the rest is copied entry by entry, with keys
-rotated on by the shift. What arrives is derived, except entries that are at the same place as in the source and plain
-there.
+rotated on by the shift. What arrives is derived, except entries that are plain in the source and at the same place
+here, behind the same tokens.
 
 Pure bookkeeping: the caller has the device make the copies before anybody reads the target, and then calls `land`.
 """
@@ -86,10 +86,7 @@ def graft(kvfs: Kvfs, source: File, target: File, runs: Sequence[Run]) -> Copies
     fresh = arena.take(need, target.tenant)
     copies = Copies([], [])
     if partial:
-        page = fresh.pop()
-        copies.pages.append((target.pages[-1], page))
-        arena.copying.append((target.pages[-1], target.tenant))
-        target.pages[-1] = page
+        copies.pages.append(kvfs.replace(target, len(target.pages) - 1, fresh.pop()))
     elif length % size and steps:
         arena.part(target.pages[-1])
     sources = list(source.pages)  # of before, should source and target be one file
@@ -116,7 +113,7 @@ def extend(source: File, target: File, runs: Sequence[Run]) -> None:
     for run in runs:
         length = len(target.tokens)
         known = run.end if source.derived is None else source.derived
-        same = plain and run.start == length and run.shift == 0 and (length == 0 or run.start > 0)
+        same = plain and run.start == length and run.shift == 0 and source.tokens[:length] == target.tokens
         plain = same and run.end <= known
         if not plain and target.derived is None:
             target.derived = max(known, length) if same else length

@@ -17,7 +17,6 @@ import asyncio
 import enum
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +62,8 @@ class LaunchOptions:
 
     tenant: str = "local"
     owner: str = "local"
+    share: bool = False
+    """Whether it may change names below `/shared`, which all tenants see."""
     wall_seconds: float = DEFAULT_WALL_SECONDS
     cpu_seconds: float = DEFAULT_CPU_SECONDS
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -89,7 +90,7 @@ class Process:
         self.core = core
         self.inbox = inbox
         self.tools = tools
-        self.session = core.open_session(options.tenant, options.owner)
+        self.session = core.open_session(options.tenant, options.owner, share=options.share)
         self.state = State.NEW
         self.started = time.time()
         self.started_ns = time.monotonic_ns()
@@ -100,10 +101,11 @@ class Process:
         self.woken_in_turn = False
         self._end = end
         self._stdio: dict[str, bytearray] = {}
-        self._last_words: deque[str] = deque(maxlen=LAST_WORDS_LINES)
+        self._last_words: tuple[str, ...] = ()
         self._tool_calls: set[asyncio.Future[Any]] = set()
         self._final_usage: UsageRecord | None = None
-        self._finished = asyncio.Event()
+        self._finished: asyncio.Event | None = None
+        """Made when somebody waits: a suspended program should take little memory."""
         self._value: Any = None
         self._result_size = 0
         self._error: SymphonyError | None = None
@@ -113,6 +115,11 @@ class Process:
     def usage(self) -> UsageRecord:
         """What it used so far, or in all once it has ended."""
         return self._final_usage or usage_so_far(self)
+
+    @property
+    def computes(self) -> bool:
+        """Whether it was still computing when its last turn ended."""
+        return self.instance is not None and self.instance.used_slice
 
     @property
     def output(self) -> str:
@@ -129,6 +136,10 @@ class Process:
 
     async def ended(self) -> None:
         """Wait for the end, whatever it is; by then everything that the process held is released."""
+        if self.state.ended:
+            return
+        if self._finished is None:
+            self._finished = asyncio.Event()
         await self._finished.wait()
 
     async def wait(self) -> Any:
@@ -169,8 +180,7 @@ class Process:
 
     def log(self, level: str, text: str) -> None:
         if level == "error":
-            self._last_words.clear()
-            self._last_words.append(text)
+            self._last_words = (text,)
         self.log_events.log(level, text)
 
     def stdio(self, stream: str, data: bytes) -> None:
@@ -186,7 +196,7 @@ class Process:
     def _stdio_line(self, stream: str, line: bytes) -> None:
         text = line.decode("utf-8", "replace")
         if stream == "stderr" and text.strip():
-            self._last_words.append(text)
+            self._last_words = (*self._last_words, text)[-LAST_WORDS_LINES:]
         self.log("info" if stream == "stdout" else "warn", text)
 
     def _end_stdio(self) -> None:
@@ -265,7 +275,8 @@ class Process:
             traceback = error.traceback if isinstance(error, ProgramError) else ""
             data = {"code": error.code, "message": error.message, "hint": error.hint, "traceback": traceback}
             self.log_events.end("error", data)
-        self._finished.set()
+        if self._finished is not None:
+            self._finished.set()
 
 
 def _end_of(text: str) -> str:

@@ -1,8 +1,8 @@
 """All processes of this host, and their turns: the level-1 loop.
 
 `wake` makes a process READY; `_drain` gives turns in the order that `sched.process` decides, charges CPU time, and goes
-back to the event loop after a short while, and after each full slice of a guest that computes, so that neither sockets
-nor the core starve behind guests.
+back to the event loop after a short while, and before and after each full slice of a guest that computes, so that
+neither sockets nor the core starve behind guests.
 """
 
 from __future__ import annotations
@@ -129,20 +129,22 @@ class ProcessTable:
             asyncio.get_running_loop().call_soon(self._drain)
 
     def _drain(self) -> None:
-        now = time.thread_time_ns()
-        end = now + DRAIN_NS
-        while now < end:
+        start = now = time.thread_time_ns()
+        while now - start < DRAIN_NS:
             pid = self._scheduler.next()
             if pid is None:
                 self._drain_scheduled = False
                 return
             process = self._live[pid]
+            if process.computes and now != start:
+                self._scheduler.ready(pid)  # first the core may begin a step for those who just had their turns
+                break
             turn = self._turn(process)
             before, now = now, time.thread_time_ns()
             process.cpu_ns += now - before
             self._scheduler.charge(pid, now - before)
             self._after(process, turn)
-            if turn is Turn.YIELDED and process.instance is not None and process.instance.used_slice:
+            if turn is Turn.YIELDED and process.computes:
                 break  # it computes: see whether the model or a socket has something for those who wait
         asyncio.get_running_loop().call_soon(self._drain)
 

@@ -12,7 +12,7 @@ import functools
 import keyword
 import struct
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +78,9 @@ NUMBERS: dict[str, np.dtype[Any]] = {
 }
 """Element types whose lists are copied by numpy (list<u8> is bytes)."""
 
+Unpack = Callable[[memoryview, int], tuple[Any, ...]]
+SHORT_READ = 64
+"""Elements up to which a numeric list is read without numpy."""
 SHORT_LIST = 16
 """Elements up to which a Python list is written one by one: cheaper than going through numpy."""
 
@@ -166,10 +169,13 @@ def code_point(char: str) -> int:
     return point
 
 
-def read_numbers(count: int, data: int, dtype: npt.DTypeLike, offset: int, step: int) -> list[Any]:
-    """A numeric list; `offset` and `step` count elements of `dtype` in a value's 32 bytes."""
-    if not count:
-        return []
+def read_numbers(
+    count: int, data: int, short: Mapping[int, Unpack], dtype: npt.DTypeLike, offset: int, step: int
+) -> list[Any]:
+    """A numeric list; `offset` and `step` count elements of `dtype` in a value's 32 bytes, `short` unpacks a short one:
+    in less time than numpy, and on less of the fiber's stack (a page less of every suspended guest)."""
+    if count <= SHORT_READ:
+        return list(short[count](MEMORY, data))
     return np.frombuffer(MEMORY[data : data + VALUE_BYTES * count], dtype)[offset::step].tolist()
 
 
@@ -272,6 +278,21 @@ scalar_unpackers: dict[str, Callable[[memoryview, int], tuple[Any]]] = {
     name: struct.Struct("<8x" + f).unpack_from for name, (_, f) in SCALARS.items()
 }
 """type -> unpack(memory, address)"""
+
+
+class _ListReaders(dict[int, Unpack]):
+    """length -> unpack(memory, address): the numbers of a list of so many values."""
+
+    def __init__(self, form: str) -> None:
+        self._value = f"8x{form}{VALUE_BYTES - 8 - struct.calcsize('<' + form)}x"
+
+    def __missing__(self, length: int) -> Unpack:
+        self[length] = unpack = struct.Struct("<" + self._value * length).unpack_from
+        return unpack
+
+
+list_readers: dict[str, Mapping[int, Unpack]] = {name: _ListReaders(SCALARS[name][1]) for name in NUMBERS}
+"""type of the elements -> short lists"""
 
 
 class _RawReaders(dict[int, Callable[[memoryview, int], tuple[bytes]]]):

@@ -15,6 +15,7 @@ from symphony.sandbox.layout import (
     VALUE_BYTES,
     CodecError,
     Type,
+    list_readers,
     record_class,
     scalar_unpackers,
 )
@@ -98,7 +99,8 @@ class ReadEmitter:
             size = NUMBERS[element[0]].itemsize
             dtype = self._source.constant(NUMBERS[element[0]])
             one = self._source.constant(scalar_unpackers[element[0]])
-            many = f"read_numbers({v[0]}, {v[1]}, {dtype}, {8 // size}, {VALUE_BYTES // size})"
+            short = self._source.constant(list_readers[element[0]])
+            many = f"read_numbers({v[0]}, {v[1]}, {short}, {dtype}, {8 // size}, {VALUE_BYTES // size})"
             return f"list({one}(M, {v[1]})) if {v[0]} == 1 else {many}"
         if element[0] in ("own", "borrow"):
             get = "h.pop" if element[0] == "own" else "h.__getitem__"

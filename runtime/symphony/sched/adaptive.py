@@ -4,7 +4,7 @@ Guests that choose every token themselves form a closed loop: each thinks for a 
 `Adaptive` learns how long each stream thinks, how much that varies and how often it stays away, and how long a step
 over n rows takes. From these follows how many rows e(t) are to be expected within t, and the rows a second of a step
 that waits for t: (n + e(t)) / (t + f(n + e(t))). It waits for the t where that is highest, if that is worth while; at
-most f(1), and no row longer than a quarter of the step on average (semantics 21).
+most f(1), and no row longer than a third of the step on average (semantics 21).
 
 `Formula` is the rule for arrivals at random, by the letter of semantics 21. ADR 5 says how the two compare.
 
@@ -22,8 +22,8 @@ _NEW = 0.125
 """How much of a smoothed value an observation makes up."""
 _GAIN = 1.02
 """Rows a second must grow by so much to make waiting worth while."""
-_PATIENCE = 0.25
-"""Steps that a row may wait on average."""
+_PATIENCE = 0.35
+"""Steps that a row may wait on average: then the median is below a quarter."""
 
 
 class Adaptive:

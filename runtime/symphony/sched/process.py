@@ -7,7 +7,7 @@ small the weight, nobody falls behind its peers by more than a fixed lag (ageing
 Every call is O(log n).
 
     IDLE ──ready──▶ QUEUED ──next──▶ RUNNING ──ready──▶ QUEUED (its turn ended, it has more to do)
-      ▲                                 └─────────────▶ IDLE simply by not becoming ready; charge() may come at any time
+      ▲                                 └─────────────▶ IDLE simply by not becoming ready; charge() ends its turn
 
 Pure code: no clock, no event loop. What a process is, only the caller knows; here it is a number.
 """
@@ -100,7 +100,10 @@ class ProcessScheduler:
             heappush(self._queue, (tenant.time, order, tenant))
 
     def next(self) -> int | None:
-        """Whose turn it is; None if nobody is ready. The process must become `ready` again to get another turn."""
+        """Whose turn it is; None if nobody is ready. The process must become `ready` again to get another turn.
+
+        Nothing comes of it before `charge`: who puts the turn off makes the process `ready` again, and that is all.
+        """
         queue = self._queue
         while queue:
             time, order, tenant = queue[0]
@@ -112,15 +115,19 @@ class ProcessScheduler:
                 heappop(queue)
                 tenant.queued = False
             if process is not None:
-                self._clock = tenant.time
                 return process.pid
         return None
 
     def charge(self, pid: int, ns: float) -> None:
-        """The process used `ns` of CPU."""
+        """The process had its turn, and used `ns` of CPU in it. The present virtual time is where it began."""
         process = self._processes[pid]
+        tenant = process.tenant
+        if process.time > tenant.clock:
+            tenant.clock = process.time
+        if tenant.time > self._clock:
+            self._clock = tenant.time
         process.time += ns / process.weight
-        process.tenant.time += ns / process.tenant.weight
+        tenant.time += ns / tenant.weight
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -137,6 +144,5 @@ class ProcessScheduler:
             if not process.live:
                 continue
             process.queued = False
-            tenant.clock = process.time
             return process
         return None

@@ -43,6 +43,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise Stuck(f"at {self._now:.6f} s something spins without letting time pass")
         return []
 
+    def settle(self) -> None:
+        """Count standstill anew."""
+        self._turns = 0
+
     def _process_events(self, event_list: list[Any]) -> None:
         pass
 
@@ -56,6 +60,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run_until_complete(main)
     finally:
+        loop.settle()
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()

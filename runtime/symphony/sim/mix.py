@@ -41,7 +41,7 @@ class Range(NamedTuple):
     def draw(self, rng: random.Random) -> float:
         if self.low >= self.high:
             return self.low
-        low = max(self.low, self.high * 1e-3)
+        low = max(self.low, self.high * 1e-4)
         return low * math.exp(rng.random() * math.log(self.high / low))
 
     def count(self, rng: random.Random) -> int:
@@ -195,6 +195,7 @@ def _check(mix: Mix) -> None:
         require(sum(loads) == 1, f"{at}: arrivals are not clear", "give one of at_once, rate and burst")
         require(group.every > 0 and group.start >= 0, f"{at}: a time is negative", "use seconds")
         require(group.lips > 0 and group.tenants > 0, f"{at}: no LIPs", "give lips and tenants, at least 1")
+        require(group.shared >= 0, f"{at}: shared is negative", "give tokens, 0 or more")
         require(group.prompt.low >= 1, f"{at}: the prompt may be empty", "give prompt at least 1 token")
         require(group.output.low >= 1, f"{at}: the output may be empty", "give output at least 1 token")
         require(0 <= group.in_loop <= 1, f"{at}: in_loop is a share", "use 0 to 1")

@@ -132,6 +132,8 @@ class _Arrivals:
                 if loop.time() >= self._mix.seconds:
                     break
                 tasks.create_task(self._live(world, group, number, index))
+                if index + 1 == group.lips:
+                    break
                 if group.rate:
                     await asyncio.sleep(rng.expovariate(group.rate))
                 elif (index + 1) % group.burst == 0:

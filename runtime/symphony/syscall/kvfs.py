@@ -5,10 +5,12 @@ A handle holds ids only; the file itself lives in the core.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from symphony.core.messages import Entry, Stat, bits_of, mode_of
+from symphony.errors import LimitExceeded
+from symphony.param import MAX_EXTRACT_RANGES
 from symphony.syscall.caller import Caller
 from symphony.syscall.inbox import Answer
 from symphony.syscall.model import Model
@@ -131,6 +133,29 @@ async def truncate(caller: Caller, file: KvFile, length: int) -> None:
     await caller.core.truncate(caller.session, file.id, length)
 
 
+async def extract(caller: Caller, file: KvFile, ranges: Sequence[Span], rebase: bool) -> KvFile:
+    if len(ranges) > MAX_EXTRACT_RANGES:
+        raise LimitExceeded(f"{len(ranges)} ranges, at most {MAX_EXTRACT_RANGES}", "extract from what was extracted")
+    spans = [(span.start, span.end) for span in ranges]
+    return KvFile(caller, await caller.core.extract(caller.session, file.id, spans, rebase))
+
+
+async def append_from(caller: Caller, file: KvFile, other: KvFile, span: Span) -> None:
+    await caller.core.append_from(caller.session, file.id, other.id, span.start, span.end)
+
+
+async def pin(caller: Caller, file: KvFile) -> None:
+    await caller.core.pin(caller.session, file.id)
+
+
+async def unpin(caller: Caller, file: KvFile) -> None:
+    await caller.core.unpin(caller.session, file.id)
+
+
+async def advise(caller: Caller, file: KvFile, what: str) -> None:
+    await caller.core.advise(caller.session, file.id, what)
+
+
 async def save(caller: Caller, file: KvFile, path: str, overwrite: bool) -> None:
     await caller.core.save(caller.session, file.id, path, overwrite)
 
@@ -211,6 +236,11 @@ HANDLERS: Mapping[str, Handler] = {
     "symphony:lip/kvfs#[method]kv-file.length": length,
     "symphony:lip/kvfs#[method]kv-file.tokens": tokens,
     "symphony:lip/kvfs#[method]kv-file.truncate": truncate,
+    "symphony:lip/kvfs#[method]kv-file.extract": extract,
+    "symphony:lip/kvfs#[method]kv-file.append-from": append_from,
+    "symphony:lip/kvfs#[method]kv-file.pin": pin,
+    "symphony:lip/kvfs#[method]kv-file.unpin": unpin,
+    "symphony:lip/kvfs#[method]kv-file.advise": advise,
     "symphony:lip/kvfs#[method]kv-file.save": save,
     "symphony:lip/kvfs#[method]kv-file.link": link,
     "symphony:lip/kvfs#[method]kv-file.stat": stat,

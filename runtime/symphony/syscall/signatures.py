@@ -123,6 +123,7 @@ LIP_KVFS_STAT: Type = (
     ),
 )
 LIP_KVFS_ENTRY: Type = ("record", (("name", ("string",)), ("is-directory", ("bool",)), ("length", ("u32",))))
+LIP_KVFS_ADVICE: Type = ("enum", ("will-need", "dont-need"))
 LIP_KVFS_LOCK_KIND: Type = ("enum", ("shared", "exclusive"))
 LIP_TYPES_SPAN: Type = ("record", (("start", ("u32",)), ("end", ("u32",))))
 LIP_LOG_LEVEL: Type = ("enum", ("debug", "info", "warn", "error"))
@@ -223,6 +224,31 @@ SIGNATURES: dict[str, Signature] = {
     "symphony:lip/kvfs#[method]kv-file.truncate": (
         (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("length", ("u32",))),
         ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/kvfs#[method]kv-file.extract": (
+        (
+            ("self", ("borrow", "symphony:lip/kvfs#kv-file")),
+            ("ranges", ("list", LIP_TYPES_SPAN)),
+            ("rebase", ("bool",)),
+        ),
+        ("result", ("own", "symphony:lip/kvfs#kv-file"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/kvfs#[method]kv-file.append-from": (
+        (
+            ("self", ("borrow", "symphony:lip/kvfs#kv-file")),
+            ("other", ("borrow", "symphony:lip/kvfs#kv-file")),
+            ("range", LIP_TYPES_SPAN),
+        ),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/kvfs#[method]kv-file.pin": (
+        (("self", ("borrow", "symphony:lip/kvfs#kv-file")),),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/kvfs#[method]kv-file.unpin": ((("self", ("borrow", "symphony:lip/kvfs#kv-file")),), None),
+    "symphony:lip/kvfs#[method]kv-file.advise": (
+        (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("what", LIP_KVFS_ADVICE)),
+        None,
     ),
     "symphony:lip/kvfs#[method]kv-file.save": (
         (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("path", ("string",)), ("overwrite", ("bool",))),
