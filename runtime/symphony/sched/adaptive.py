@@ -20,6 +20,8 @@ from symphony.sched.steptimes import StepTimes
 
 _NEW = 0.125
 """How much of a smoothed value an observation makes up."""
+_STEP = 0.25
+"""How far an observation moves a median, as a share of the spread."""
 _GAIN = 1.02
 """Rows a second must grow by so much to make waiting worth while."""
 _PATIENCE = 0.35
@@ -57,10 +59,13 @@ class Adaptive:
             stream.faith *= 1 - _NEW
             return
         stream.faith += _NEW * (1 - stream.faith)
-        off = thought - stream.think
-        if stream.think >= 0:
-            stream.think += _NEW * off
-            stream.spread += _NEW * ((off if off > 0 else -off) - stream.spread)
+        think, spread = stream.think, stream.spread
+        if think >= 0:
+            off = thought - think
+            size = off if off > 0 else -off
+            step = size if size < _STEP * spread else _STEP * spread
+            stream.think = think + step if off > 0 else think - step
+            stream.spread = spread + _NEW * (size - spread)
         else:
             stream.think, stream.spread = thought, thought / 2
             self._think += _NEW * (thought - self._think)
@@ -110,7 +115,7 @@ class Adaptive:
                 best, self._target, self._until = score, int(come + 0.5), now + 1.1 * t + 1e-4
 
     def _arrivals(self, now: float, left: float) -> list[float]:
-        """When half rows are expected within `left`, from now, sorted: of each stream one half at its mean, the other
+        """When half rows are expected within `left`, from now, sorted: of each stream one half at its median, the other
         at the end of its usual spread."""
         arrivals: list[float] = []
         away: list[Stream] = []
