@@ -70,6 +70,16 @@ class TritonAttention(PageMajorPool):
         launches = [self._launch(rows, a, b) for a, b in ((0, decodes), (decodes, len(queries))) if b > a]
         return _Plan(launches, self._to(rows.positions), self._to(rows.slots), int(queries.sum()))
 
+    def decode_plan(
+        self, entries: torch.Tensor, block_table: torch.Tensor, positions: torch.Tensor, slots: torch.Tensor
+    ) -> _Plan:
+        """See `interface.DecodePlanner`."""
+        n = len(entries)
+        starts = torch.arange(n, dtype=torch.int32, device=entries.device)
+        rows = (starts, torch.ones_like(starts), entries, block_table)
+        splits = self._splits(n, 1, block_table.shape[1] * self.shape.page_size)
+        return _Plan([_Launch(rows, 0, n, 1, splits)], positions, slots, n)
+
     def _launch(self, rows: Ragged, a: int, b: int) -> _Launch:
         queries, entries = rows.query_lens[a:b], rows.seq_lens[a:b]
         starts, table = rows.starts[a:b], rows.block_table[a:b]
