@@ -33,8 +33,8 @@ class Adaptive:
         self._times = StepTimes()
         self._thinking: dict[Stream, None] = {}
         """Streams that are expected back, the longest answered first."""
-        self._think = 0.0
-        """The first thought of streams, smoothed: is assumed of those that are new."""
+        self._typical = Stream()
+        """The first thoughts of streams: what is assumed of those that are new."""
         self._horizon = 0.0
         """Who thinks longer than that is away: doing something else, which says nothing about its next thought."""
         self._round = -1.0
@@ -59,16 +59,14 @@ class Adaptive:
             stream.faith *= 1 - _NEW
             return
         stream.faith += _NEW * (1 - stream.faith)
-        think, spread = stream.think, stream.spread
-        if think >= 0:
-            off = thought - think
-            size = off if off > 0 else -off
-            step = size if size < _STEP * spread else _STEP * spread
-            stream.think = think + step if off > 0 else think - step
-            stream.spread = spread + _NEW * (size - spread)
-        else:
-            stream.think, stream.spread = thought, thought / 2
-            self._think += _NEW * (thought - self._think)
+        if stream.think < 0:
+            typical = self._typical
+            if typical.think < 0:
+                typical.think, typical.spread = thought, thought / 2
+            else:
+                _learn(typical, thought)
+            stream.think, stream.spread = typical.think, typical.spread
+        _learn(stream, thought)
 
     def gone(self, stream: Stream) -> None:
         self._thinking.pop(stream, None)
@@ -119,11 +117,12 @@ class Adaptive:
         at the end of its usual spread."""
         arrivals: list[float] = []
         away: list[Stream] = []
+        young = self._typical
         for stream in self._thinking:
             passed = now - stream.answered
             think, spread = stream.think, stream.spread
             if think < 0:
-                think = spread = self._think
+                think, spread = young.think, young.spread
             due = think - passed
             if due > left:
                 if passed > self._horizon:
@@ -141,6 +140,15 @@ class Adaptive:
             del self._thinking[stream]
         arrivals.sort()
         return arrivals
+
+
+def _learn(stream: Stream, thought: float) -> None:
+    think, spread = stream.think, stream.spread
+    off = thought - think
+    size = off if off > 0 else -off
+    step = size if size < _STEP * spread else _STEP * spread
+    stream.think = think + step if off > 0 else think - step
+    stream.spread = spread + _NEW * (size - spread)
 
 
 class Formula:
