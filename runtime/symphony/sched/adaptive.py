@@ -34,7 +34,8 @@ class Adaptive:
         self._thinking: dict[Stream, None] = {}
         """Streams that are expected back, the longest answered first."""
         self._typical = Stream()
-        """The first thoughts of streams: what is assumed of those that are new."""
+        """The first thoughts of streams: what is assumed of those that are new; at first, that they come at once."""
+        self._typical.think = 0.0
         self._horizon = 0.0
         """Who thinks longer than that is away: doing something else, which says nothing about its next thought."""
         self._round = -1.0
@@ -61,10 +62,10 @@ class Adaptive:
         stream.faith += _NEW * (1 - stream.faith)
         if stream.think < 0:
             typical = self._typical
-            if typical.think < 0:
-                typical.think, typical.spread = thought, thought / 2
-            else:
+            if typical.spread:
                 _learn(typical, thought)
+            else:
+                typical.think, typical.spread = thought, thought / 2
             stream.think, stream.spread = typical.think, typical.spread
         _learn(stream, thought)
 
