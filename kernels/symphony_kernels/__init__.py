@@ -13,11 +13,11 @@ import os
 
 import torch
 
-from symphony_kernels.interface import BackendUnavailable, PagedAttention, PoolShape, Ragged
+from symphony_kernels.interface import BackendUnavailable, DecodePlanner, PagedAttention, PoolShape, Ragged
 
 BACKENDS = ("torch", "triton")
 
-__all__ = ["BACKENDS", "BackendUnavailable", "PagedAttention", "PoolShape", "Ragged", "open_attention"]
+__all__ = ["BACKENDS", "BackendUnavailable", "DecodePlanner", "PagedAttention", "PoolShape", "Ragged", "open_attention"]
 
 
 def open_attention(

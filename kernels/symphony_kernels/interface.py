@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,27 @@ class Ragged:
     def starts(self) -> IntArray:
         """[B], index of each row's first query among the T."""
         return np.cumsum(self.query_lens) - self.query_lens
+
+
+@runtime_checkable
+class DecodePlanner(Protocol):
+    """What a back end can do whose decode steps may be captured as CUDA graphs."""
+
+    def decode_plan(
+        self,
+        entries: torch.Tensor,
+        block_table: torch.Tensor,
+        positions: torch.Tensor,
+        slots: torch.Tensor,
+        firsts: torch.Tensor,
+    ) -> Any:
+        """A plan for one query a row that reads these tensors when it runs, so that they may change between runs.
+
+        `entries`: [B] int32, with the new one; `block_table`: [B, P] int32; `positions`, `slots`: [B] int64; `firsts`:
+        [B] int32, what windowed layers see; all on the device. The work is divided for block tables that are full.
+        Lives as long as the tensors.
+        """
+        ...
 
 
 class PagedAttention(Protocol):

@@ -341,6 +341,9 @@ class Machine(RuleBasedStateMachine):
                 raise AssertionError(f"{job.kind} waits for ever: {self.errors} {self.engine.bugs}") from None
 
     def take_chunk(self, job: Job) -> None:
+        self.settle()
+        if job.ended:
+            return  # it has failed
         job.notified = False
         chunk: Chunk | None = self.run(self.core.next(job.session, job.op))
         assert chunk is not None

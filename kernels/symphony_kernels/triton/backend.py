@@ -73,6 +73,21 @@ class TritonAttention(PageMajorPool):
         firsts = None if rows.firsts is None else self._to(rows.firsts.astype(np.int32))
         return _Plan(launches, self._to(rows.positions), self._to(rows.slots), int(queries.sum()), firsts)
 
+    def decode_plan(
+        self,
+        entries: torch.Tensor,
+        block_table: torch.Tensor,
+        positions: torch.Tensor,
+        slots: torch.Tensor,
+        firsts: torch.Tensor,
+    ) -> _Plan:
+        """See `interface.DecodePlanner`."""
+        n = len(entries)
+        starts = torch.arange(n, dtype=torch.int32, device=entries.device)
+        rows = (starts, torch.ones_like(starts), entries, block_table)
+        splits = self._splits(n, 1, block_table.shape[1] * self.shape.page_size)
+        return _Plan([_Launch(rows, 0, n, 1, splits)], positions, slots, n, firsts)
+
     def _launch(self, rows: Ragged, a: int, b: int) -> _Launch:
         queries, entries = rows.query_lens[a:b], rows.seq_lens[a:b]
         starts, table = rows.starts[a:b], rows.block_table[a:b]

@@ -12,6 +12,7 @@ that an id belongs to the session it came with. The core knows nothing of proces
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from math import inf
 
@@ -74,6 +75,8 @@ class Core(Files):
         finally:
             sweeper.cancel()
             self._stopped.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sweeper
 
     async def close(self) -> None:
         """Close every session and end the loops; waits for the steps that are running."""
@@ -205,11 +208,12 @@ class Core(Files):
     async def advise(self, session: int, file: int, what: str) -> None:
         """ "will-need": bring the K/V back if that disturbs nobody. "dont-need": others may have its pages now."""
         found = await self._quiet(session, file)
-        room = self._handle(self._session(session), file).loop.room
+        loop = self._handle(self._session(session), file).loop
         if what == "will-need":
-            room.prefetch(found)
+            loop.room.prefetch(found)
         elif what == "dont-need":
-            room.release(found)
+            loop.room.release(found)
+            loop.freed()
         else:
             raise Invalid(f"there is no advice {what!r}", "use will-need or dont-need")
 

@@ -137,6 +137,7 @@ class StepLoop:
             batch.entries = [EntryCopy(*piece) for piece in room.pieces]
         if self.arena.freed:
             batch.poison = self._poison()
+            self.room.poisoning = True
         start = self.clock()
         try:
             results = await self.engine.step(batch)

@@ -77,6 +77,8 @@ class Room:
         """The operations that they are for."""
         self.moving: list[Move] = []
         """Moves that run now."""
+        self.poisoning = False
+        """The running step fills free pages, when debugging: no move may take one."""
         self.preemptions = 0
         self._engine = engine
         self._kvfs = kvfs
@@ -94,6 +96,8 @@ class Room:
         """...and of which no newcomer gets any."""
         self._claimed = 0
         """Pages on their way out that somebody waits for."""
+        self._ended = False
+        """Whether an operation ended in the last `admit`."""
         self._work: asyncio.Future[None] | None = None
         self._closed = False
 
@@ -111,10 +115,13 @@ class Room:
             self._queued.clear()
             self._claimed = 0
         growing = 0
+        self._ended = False
         for operation in list(active):
             if operation.reserved < len(operation.file.tokens) and not self._reserve(operation, growing, coming):
                 continue
-            if operation in active:
+            if operation not in active:
+                self._ended = True
+            else:
                 ready.append(operation)
                 growing += operation.free_running
                 if operation.work >= size and operation.file.derived is None:
@@ -128,6 +135,8 @@ class Room:
 
         Fails an operation that nothing will ever make room for.
         """
+        if self._ended:
+            return 0.0  # what it had may be of use to older ones
         if self._starved is None or self.moving or self.tiers.waiting:
             return None
         if self._due < math.inf:
@@ -182,8 +191,10 @@ class Room:
         file = operation.file
         reach = operation.reach()
         newcomer = not file.pages
+        if self._arena.pages_for(reach) > len(file.pages) and self._barred(operation, newcomer):
+            return False
         while isinstance(got := self._kvfs.reserve(file, reach, spare), Shortage):
-            if self._barred(operation, newcomer) or not self._make_room(operation, got):
+            if not self._make_room(operation, got):
                 return False
         if newcomer:
             file.resident = self._clock()
@@ -236,7 +247,8 @@ class Room:
         """Take K/V off the device. True: something is available now, try again; False: wait."""
         pages, tenant = shortage
         pool = self._arena.pool
-        gain = max(self._arena.coming - self._claimed, 0) if tenant is None else 0
+        coming = sum([move.gain for move in self.moves() if tenant is None or move.tenant == tenant])
+        gain = max(coming - self._claimed, 0)
         victims: list[tuple[File, Operation | None]] = []
         left: dict[int, int] = {}  # references that stay, of pages that victims share
         if gain < pages:
@@ -247,9 +259,8 @@ class Room:
                     gain += not left[page]
                 if gain >= pages:
                     break
-        if self._starved is None:
-            self._starved = favoured, shortage
         if gain < pages:
+            self._starve(favoured, shortage)
             self._queued.add(tenant)
             return False
         before = self._arena.available, pool.used.get(favoured.tenant, 0)
@@ -257,9 +268,14 @@ class Room:
             self._discard(file, operation)
         if (self._arena.available, pool.used.get(favoured.tenant, 0)) != before:
             return True
+        self._starve(favoured, shortage)
         self._claimed += pages
         self._shut.add(tenant)
         return False
+
+    def _starve(self, operation: Operation, shortage: Shortage) -> None:
+        if self._starved is None:
+            self._starved = operation, shortage
 
     def _victims(self, favoured: Operation, tenant: str | None) -> Iterator[tuple[File, Operation | None]]:
         """Whose K/V may go for it, in that order."""
@@ -318,7 +334,7 @@ class Room:
     def retire(self) -> list[Operation]:
         """The step is over: what was copied in it, and for whom."""
         copying, self.copying = self.copying, []
-        self.copies, self.pieces = [], []
+        self.copies, self.pieces, self.poisoning = [], [], False
         return copying
 
     def suspend(self, operation: Operation) -> None:
@@ -331,7 +347,8 @@ class Room:
     # ---- moves ---------------------------------------------------------------------------------------------------
     def prefetch(self, file: File) -> None:
         """Bring the K/V back if that disturbs nobody."""
-        if file.slots and file.move is None and self._starved is None:
+        waits = self._starved is not None and self._starved[0] in self._crowd.active
+        if file.slots and file.move is None and not waits and not self.poisoning:
             try:
                 missing = self.tiers.recall(file, file.computed)
             except NoSpace:
@@ -358,6 +375,9 @@ class Room:
             await self._run_moves(self.moving)
             self.moving = []
             wake()
+        for move in self.tiers.waiting:
+            self.tiers.finish(move, False)
+        self.tiers.waiting = []
 
     def close(self) -> None:
         self._closed = True
@@ -387,10 +407,11 @@ class Room:
         costs = self._arena.costs
         costs.page_seconds += 0.2 * ((self._clock() - start) / (len(out) + len(back)) - costs.page_seconds)
         for move in moves:
-            landed = self.tiers.finish(move, done)
+            valid = move.file.move is move
+            self.tiers.finish(move, done)
             if not move.out:
                 move.file.resident = self._clock()
-                if not landed and not done:
+                if valid and not done:
                     self._lost(move.file)
 
     def _lost(self, file: File) -> None:
@@ -399,7 +420,7 @@ class Room:
             self._kvfs.drop(file)
             return
         for operation in list(self._crowd.active):
-            if file in operation.files:
+            if operation.file is file:  # what it waits for
                 error = InternalError("the file's K/V could not be brought back from the host", "try again")
                 self._crowd.fail(operation, error)
 

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,18 +22,20 @@ from symphony.engine import registry
 from symphony.engine.batch import Limits, Packed, pack, spread
 from symphony.engine.chat import ChatTemplate
 from symphony.engine.config import ModelConfig
+from symphony.engine.decode_graphs import CudaCapture, Decoded, DecodeGraphs
 from symphony.engine.host_tier import HostTier
-from symphony.engine.messages import Batch, ModelInfo, Reading, RowResult
+from symphony.engine.messages import GREEDY, Batch, ModelInfo, Reading, Readings, RowResult
 from symphony.engine.model import Transformer
 from symphony.engine.placement import device_name, find_device, find_dtype, host_pages, pool_pages
 from symphony.engine.sampler import Sampler
 from symphony.engine.tokenizer import Tokenizer
 from symphony.engine.weights import Checkpoint, digest
 from symphony.errors import InternalError, NoSpace, Unavailable
-from symphony_kernels import BackendUnavailable, PagedAttention, PoolShape, open_attention
+from symphony_kernels import BackendUnavailable, DecodePlanner, PagedAttention, PoolShape, open_attention
 
 POISON = 1e4
 """What freed pages are filled with when debugging: finite in every dtype, hidden by every mask, and absurd as K/V."""
+_GREEDY = Readings(sample=GREEDY)
 _NOT_FINITE = "the model computed a value that is not finite"
 
 
@@ -49,6 +52,7 @@ class LocalEngine:
         tier: HostTier,
         worker: ThreadPoolExecutor,
         description: dict[str, str],
+        graphs: bool = True,
     ) -> None:
         self.info = info
         self.tokenizer = tokenizer
@@ -63,6 +67,7 @@ class LocalEngine:
         bucket = 8 if self._device.type == "cpu" else 1
         window = model.config.window
         self._limits = Limits(info.vocab_size, info.context_limit, info.pages, info.page_size, window, bucket)
+        self._graphs = self._decode_graphs() if graphs else None
         self._running = False
 
     @classmethod
@@ -78,6 +83,7 @@ class LocalEngine:
         page_size: int | None = None,
         attention: str | None = None,
         threads: int | None = None,
+        graphs: bool = True,
     ) -> LocalEngine:
         """Load a model; blocks.
 
@@ -85,7 +91,7 @@ class LocalEngine:
         None takes a GPU if there is one. `dtype`: "float32", "bfloat16", "float16"; None is fp32 on a CPU, else the
         checkpoint's own. `pages`: of the pool, scratch page included; None sizes it from memory. `host_pages`: slots of
         the host tier; None takes what `param` says, 0 has none. `threads`: of a CPU step; None takes all cores but one,
-        which guests and the loop need.
+        which guests and the loop need. `graphs`: decode steps on a GPU run as CUDA graphs where the attention can.
         Raises NotFound, Invalid, Unavailable, NoSpace.
         """
         directory = registry.find(model)
@@ -125,7 +131,7 @@ class LocalEngine:
             "pages": _size(shape.pages, info),
             "host tier": _size(tier.slots, info),
         }
-        return cls(info, tokenizer, chat, transformer, backend, tier, worker, description)
+        return cls(info, tokenizer, chat, transformer, backend, tier, worker, description, graphs)
 
     async def step(self, batch: Batch) -> list[RowResult]:
         """See `engine.Engine.step`."""
@@ -178,9 +184,33 @@ class LocalEngine:
 
     def _run(self, batch: Batch) -> list[RowResult]:
         packed = pack(batch.rows, self._limits)
+        decoded = self._graphs.run(packed) if self._graphs is not None else None
+        if decoded is not None:
+            return self._results(batch, packed, self._readings(packed, decoded), decoded.fine)
         logits, health = self._forward(packed)
         readings = self._sampler.read(logits, packed.requests) if logits is not None else []
         return self._results(batch, packed, readings, np.isfinite(health.cpu().numpy()))
+
+    def _decode_graphs(self) -> DecodeGraphs | None:
+        attention = self._attention
+        if self._device.type != "cuda" or not isinstance(attention, DecodePlanner):
+            return None
+
+        def forward(ids: torch.Tensor, plan: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits, health = self._model.forward(ids, attention, plan, wanted)
+            assert logits is not None  # some are wanted
+            return logits, health
+
+        return DecodeGraphs(attention, forward, self._device, CudaCapture())
+
+    def _readings(self, packed: Packed, decoded: Decoded) -> list[Reading | str]:
+        """Of a step that ran as a graph: plain greedy draws are there already."""
+        if all(request.readings == _GREEDY for request in packed.requests):
+            return [Reading(sampled=token) for token in decoded.greedy[packed.wanted].tolist()]
+        logits = decoded.logits
+        if len(packed.wanted) < len(logits):
+            logits = logits.index_select(0, torch.tensor(packed.wanted, device=self._device))
+        return self._sampler.read(logits, packed.requests)
 
     def _forward(self, packed: Packed) -> tuple[torch.Tensor | None, torch.Tensor]:
         plan = self._attention.plan(packed.rows)

@@ -20,6 +20,8 @@ from symphony.sched.steptimes import StepTimes
 
 _NEW = 0.125
 """How much of a smoothed value an observation makes up."""
+_STEP = 0.25
+"""How far an observation moves a median, as a share of the spread."""
 _GAIN = 1.02
 """Rows a second must grow by so much to make waiting worth while."""
 _PATIENCE = 0.35
@@ -31,8 +33,9 @@ class Adaptive:
         self._times = StepTimes()
         self._thinking: dict[Stream, None] = {}
         """Streams that are expected back, the longest answered first."""
-        self._think = 0.0
-        """The first thought of streams, smoothed: is assumed of those that are new."""
+        self._typical = Stream()
+        """The first thoughts of streams: what is assumed of those that are new; at first, that they come at once."""
+        self._typical.think = 0.0
         self._horizon = 0.0
         """Who thinks longer than that is away: doing something else, which says nothing about its next thought."""
         self._round = -1.0
@@ -57,13 +60,14 @@ class Adaptive:
             stream.faith *= 1 - _NEW
             return
         stream.faith += _NEW * (1 - stream.faith)
-        off = thought - stream.think
-        if stream.think >= 0:
-            stream.think += _NEW * off
-            stream.spread += _NEW * ((off if off > 0 else -off) - stream.spread)
-        else:
-            stream.think, stream.spread = thought, thought / 2
-            self._think += _NEW * (thought - self._think)
+        if stream.think < 0:
+            typical = self._typical
+            if typical.spread:
+                _learn(typical, thought)
+            else:
+                typical.think, typical.spread = thought, thought / 2
+            stream.think, stream.spread = typical.think, typical.spread
+        _learn(stream, thought)
 
     def gone(self, stream: Stream) -> None:
         self._thinking.pop(stream, None)
@@ -110,15 +114,16 @@ class Adaptive:
                 best, self._target, self._until = score, int(come + 0.5), now + 1.1 * t + 1e-4
 
     def _arrivals(self, now: float, left: float) -> list[float]:
-        """When half rows are expected within `left`, from now, sorted: of each stream one half at its mean, the other
+        """When half rows are expected within `left`, from now, sorted: of each stream one half at its median, the other
         at the end of its usual spread."""
         arrivals: list[float] = []
         away: list[Stream] = []
+        young = self._typical
         for stream in self._thinking:
             passed = now - stream.answered
             think, spread = stream.think, stream.spread
             if think < 0:
-                think = spread = self._think
+                think, spread = young.think, young.spread
             due = think - passed
             if due > left:
                 if passed > self._horizon:
@@ -136,6 +141,15 @@ class Adaptive:
             del self._thinking[stream]
         arrivals.sort()
         return arrivals
+
+
+def _learn(stream: Stream, thought: float) -> None:
+    think, spread = stream.think, stream.spread
+    off = thought - think
+    size = off if off > 0 else -off
+    step = size if size < _STEP * spread else _STEP * spread
+    stream.think = think + step if off > 0 else think - step
+    stream.spread = spread + _NEW * (size - spread)
 
 
 class Formula:

@@ -20,9 +20,9 @@ class Stream:
         self.answered = 0.0
         """When it got its last answer; 0: it is not thinking."""
         self.think = -1.0
-        """How long it takes to come back, smoothed; negative: not known."""
+        """How long it takes to come back, in the median; negative: not known."""
         self.spread = 0.0
-        """How far it usually is from that, smoothed."""
+        """How far it is from that, on average."""
         self.faith = 1.0
         """How often it comes back at all before long, smoothed."""
 
