@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from parity.parity_checkpoints import make_checkpoint
 
+from parity.parity_checkpoints import make_checkpoint
 from symphony.engine.decode_graphs import BUCKETS, DecodeGraphs
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import GREEDY, Batch, Readings, Row, RowResult, Sampling
