@@ -71,6 +71,7 @@ class _Graph:
             self._answers[0] = self.logits.argmax(-1)
             self._answers[1] = (self.logits.sum(-1) + health).isfinite()
 
+        self._body = body  # a captured graph reads tensors that only the body keeps
         self._replay = capture(body)
 
     def run(self, packed: Packed) -> Decoded:
