@@ -37,7 +37,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert imported_by("--help") == set()
 
 
-@pytest.mark.parametrize("command", ["run", "serve", "build", "programs", "ps", "kill", "logs", "models", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["run", "serve", "build", "programs", "ps", "top", "fs", "kill", "logs", "models", "doctor"]
+)
 def test_no_commands_help_imports_the_host(command: str) -> None:
     assert imported_by(command, "--help") <= {"asyncio"}
 

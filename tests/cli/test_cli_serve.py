@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands_fixture import Terminal
@@ -72,3 +73,44 @@ def test_serve_reports_runs_and_ends_cleanly(number: signal.Signals) -> None:
         assert (kind, data["code"]) == ("error", "cancelled")
         assert child.wait(30) == 0
         assert child.stderr.read() == "stopping\n"
+
+
+def test_settings_come_from_options_the_environment_and_a_file(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    async def serve(host: str, port: int, model: str, **options: Any) -> None:
+        seen.update(options, port=port, model=model)
+
+    monkeypatch.setattr("symphony.cli.serve.serve_until_signal", serve)
+    (terminal.directory / "host.toml").write_text("pages = 100\nhost-pages = 200\ndebug = true\nport = 7000\n")
+    words = ["serve", "--config", "host.toml", "--pages", "300"]
+    result = terminal(*words, env={"SYMPHONY_HOST_PAGES": "400", "SYMPHONY_MODEL": "other"})
+    assert result.exit_code == 0, result.output
+    config = seen["config"]
+    assert (config.pages, config.host_pages, config.core.debug) == (300, 400, True)
+    assert (seen["port"], seen["model"]) == (7000, "other")
+    assert terminal("serve").exit_code == 0
+    config = seen["config"]
+    assert (config.pages, config.host_pages, config.core.debug, seen["port"]) == (None, None, False, 8080)
+
+
+def test_wrong_settings(terminal: Terminal, runtimes: list[FakeRuntime]) -> None:
+    file = terminal.directory / "host.toml"
+    for text, message in (
+        ("prot = 8080", "no setting 'prot'. Did you mean port?"),
+        ("port = [1]", "port is not a single value"),
+        ("port = ", "is not TOML"),
+        ('port = "high"', "not a valid integer"),
+        ("pages = 1", "not in the range"),
+        ("host-pages = -1", "not in the range"),
+    ):
+        file.write_text(text)
+        result = terminal("serve", "--config", str(file))
+        assert result.exit_code == 2, result.output
+        assert message in result.stderr
+    missing = terminal("serve", "--config", "no.toml")
+    assert missing.exit_code == 2
+    assert "no configuration file no.toml" in missing.stderr
+    assert runtimes == []

@@ -24,7 +24,7 @@ def test_the_manuals_programs_run(tmp_path: Path) -> None:
         async with Runtime("tiny", device="cpu", home=tmp_path, config=config) as runtime:
             return [await runtime.run(program) for program in PROGRAMS]
 
-    greeting, branches, careful, notes, limited = asyncio.run(main())
+    greeting, branches, careful, notes, counter, patchwork, limited = asyncio.run(main())
     assert isinstance(greeting, str)
     assert greeting
     assert isinstance(branches, list)
@@ -33,5 +33,8 @@ def test_the_manuals_programs_run(tmp_path: Path) -> None:
     assert len(careful["entropy"]) == 6
     assert isinstance(notes, dict)
     assert notes["files"] == ["notes"]
+    assert counter == 1
+    assert isinstance(patchwork, dict)
+    assert 8 <= patchwork["plain"] < patchwork["tokens"]
     assert isinstance(limited, str)
     assert limited.startswith("invalid: truncate(1000000)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
@@ -31,6 +32,10 @@ class Server(Generic[R]):
         if self._failure is not None:
             raise self._failure
         return self
+
+    def call(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The result of a coroutine, run where the runtime lives."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

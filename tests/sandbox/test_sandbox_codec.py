@@ -168,11 +168,11 @@ def test_a_copied_answer_that_does_not_fit_is_an_error_and_spoils_no_later_one()
     for ids in ([1], [2]):
         write(SLOT, [make(ids, 3)], 0, NO_HANDLES)
         abi.val_delete(SLOT)
+        clear()
     for wrong in (make([-1], 3), make([1], 1 << 32)):
         with pytest.raises(Exception, match=r"argument|format|range"):
             write(SLOT, [wrong], 0, NO_HANDLES)
-        abi.val_delete(SLOT)
-        clear()
+        assert not any(MEMORY[SLOT : SLOT + 32])
     write(SLOT, [make([4], None)], 0, NO_HANDLES)
     assert read(SLOT, 0, NO_HANDLES) == Ok([make([4], None)])
     abi.val_delete(SLOT)

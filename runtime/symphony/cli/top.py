@@ -6,6 +6,7 @@ GET /v1/status, /v1/processes --> frame: a few lines of text --> rich shows it i
 from __future__ import annotations
 
 import json
+import os
 import select
 import shutil
 import sys
@@ -74,8 +75,8 @@ def _model(model: Answer) -> Iterator[str]:
         f"step {model['steps']:,} had {model['rows']:,} rows, {model['tokens']:,} tokens"
     )
     yield (
-        f"  {model['active']:,} operations active, {model['starved']:,} of them wait for pages; "
-        f"{model['parked']:,} wait for their programs"
+        f"  operations: {model['active']:,} active ({model['starved']:,} wait for pages), "
+        f"{model['parked']:,} wait for programs"
     )
     yield _tier("device", pages)
     if slots["capacity"]:
@@ -155,7 +156,7 @@ class _Keys:
             time.sleep(seconds)
             return False
         ready, _, _ = select.select([sys.stdin], [], [], seconds)
-        return bool(ready) and sys.stdin.read(1) in ("q", "Q")
+        return bool(ready) and b"q" in os.read(sys.stdin.fileno(), 64).lower()
 
 
 def _status(remote: Remote) -> Answer:

@@ -139,7 +139,14 @@ class ProcessTable:
             if process.computes and now != start:
                 self._scheduler.ready(pid)  # first the core may begin a step for those who just had their turns
                 break
-            turn = self._turn(process)
+            process.state = State.RUNNING
+            process.woken_in_turn = False
+            self._running = process
+            try:
+                turn = process.instance.turn()  # type: ignore[union-attr]  # it is live
+            except Exception as e:
+                turn = self._failed(process, e)
+            self._running = None
             before, now = now, time.thread_time_ns()
             process.cpu_ns += now - before
             self._scheduler.charge(pid, now - before)
@@ -148,20 +155,11 @@ class ProcessTable:
                 break  # it computes: see whether the model or a socket has something for those who wait
         asyncio.get_running_loop().call_soon(self._drain)
 
-    def _turn(self, process: Process) -> Turn:
-        instance = process.instance
-        assert instance is not None
-        process.state = State.RUNNING
-        process.woken_in_turn = False
-        self._running = process
-        try:
-            return instance.turn()
-        except Exception as e:
-            _log.exception("turn of process %d failed", process.pid)
-            instance.kill(InternalError(f"the host failed in a turn of process {process.pid}: {e!r}"))
-            return Turn.DONE
-        finally:
-            self._running = None
+    def _failed(self, process: Process, error: Exception) -> Turn:
+        _log.exception("turn of process %d failed", process.pid)
+        assert process.instance is not None
+        process.instance.kill(InternalError(f"the host failed in a turn of process {process.pid}: {error!r}"))
+        return Turn.DONE
 
     def _after(self, process: Process, turn: Turn) -> None:
         if turn is Turn.YIELDED or (turn is Turn.BLOCKED and process.woken_in_turn):

@@ -258,7 +258,10 @@ class Instance:
         self._awaited = awaited
         self._woken = False
         self.state = _BLOCKED
-        attach(awaited, self._wake)
+        if isinstance(awaited, Suspension):
+            awaited.attach(self._wake)
+        else:
+            attach(awaited, self._wake)
 
     def _go_on(self) -> bool:
         """Continue the syscall that waited. True: it is answered. False: it still waits, or the guest has ended."""

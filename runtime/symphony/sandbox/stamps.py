@@ -1,4 +1,4 @@
-"""Writers for small answers that come again and again in the same shape: copy one made earlier, change its numbers.
+"""Writers for small answers that come again and again in the same shape: put new numbers into an earlier one, copy it.
 
 Building a value takes a C call for every list, record and box in it; a copy takes one for all of them. So the answer to
 a token, a list of one distribution, costs half. A shape is which options are full and how long the numeric lists are.
@@ -31,12 +31,14 @@ Write = Callable[[int, Any, int, HandleTable], None]
 MAX_STAMPS = 64
 
 
-class Stamps(dict[tuple[int, ...], int]):
-    """Shape -> address of a value of that shape, made by `build` when the shape was first met."""
+class Stamps(dict[tuple[int, ...], list[int]]):
+    """Shape -> a value of that shape, made by `build` when the shape was first met: the address of each of its numbers
+    (of the first one of a list; 0 where an option is none), then its own."""
 
-    def __init__(self, build: Write) -> None:
+    def __init__(self, build: Write, locate: Callable[[int, Any], list[int]]) -> None:
         super().__init__()
         self._build = build
+        self._locate = locate
         self._cells: list[Any] = []
 
     def make(self, shape: tuple[int, ...], address: int, value: Any, context: int, handles: HandleTable) -> None:
@@ -45,12 +47,13 @@ class Stamps(dict[tuple[int, ...], int]):
         if len(self) < MAX_STAMPS and max(shape, default=0) <= SHORT_LIST:
             cell = (ctypes.c_uint64 * (VALUE_BYTES // 8))()
             self._cells.append(cell)
-            self[shape] = ctypes.addressof(cell)
-            abi.val_clone(address, self[shape])
+            stamp = ctypes.addressof(cell)
+            abi.val_clone(address, stamp)
+            self[shape] = [*self._locate(stamp, value), stamp]
 
     def __del__(self) -> None:
-        for address in self.values():
-            abi.val_delete(address)
+        for places in self.values():
+            abi.val_delete(places[-1])
 
 
 def stampable(of: Type) -> bool:
@@ -65,35 +68,44 @@ def stampable(of: Type) -> bool:
 
 
 class StampEmitter:
-    """Emits one writer. Of what it emits, `shape` lines come before the copy is made and `fill` lines after it."""
+    """Emits one writer. Of what it emits, `shape` lines find the stamp, `fill` lines change its numbers, and `locate`
+    lines, used once a stamp, say where those are."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._locate: Lines = []
+        self._places = 0
 
     def result_ok(self, of: Type, build: Write) -> Any:
         """A writer of the ok case of a `result` whose payload is `of`; `build` is the ordinary one."""
         source = self._source
-        stamps, otherwise = source.constant(Stamps(build)), source.constant(build)
-        lines: Lines = []
+        shape: Lines = []
         fill: Lines = []
-        parts = self._value(lines, fill, of, "v", "Q(M, a+16)[0]")
-        copy = [
+        parts = self._value(shape, fill, of, "v", "Q(M, a+16)[0]")
+        locate = source.function("a, v", ["p = []", *_with(shape, "return p"), *self._locate, "return p"])
+        stamps, otherwise = source.constant(Stamps(build, locate)), source.constant(build)
+        find = [
             f"k = ({''.join(part + ', ' for part in parts)})",
             f"s = {stamps}.get(k)",
             f"if s is None: return {stamps}.make(k, a, v, ctx, h)",
-            "val_clone(s, a)",
         ]
         plain = f"return {otherwise}(a, v, ctx, h)"
-        return source.function("a, v, ctx, h", [*[line.replace("OTHERWISE", plain) for line in lines], *copy, *fill])
+        return source.function("a, v, ctx, h", [*_with(shape, plain), *find, *fill, "val_clone(s[-1], a)"])
 
     def _value(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
-        """`value`, `place`: expressions of the value and its address, each used once. Returns what tells its shape."""
+        """`value`, `place`: expressions of the value and its address. Returns what tells its shape."""
         emit = {"list": self._list, "option": self._option, "record": self._record}.get(of[0], self._scalar)
         return emit(shape, fill, of, value, place)
 
+    def _place(self, address: str) -> str:
+        """One more number at this address; the expression of it in `fill`."""
+        self._locate.append(f"p.append({address})")
+        self._places += 1
+        return f"s[{self._places - 1}]"
+
     def _scalar(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
         pack = self._source.constant(scalar_packers[of[0]])
-        fill.append(f"{pack}(M, {place}, {SCALARS[of[0]][0]}, {value})")
+        fill.append(f"{pack}(M, {self._place(place)}, {SCALARS[of[0]][0]}, {value})")
         return []
 
     def _list(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
@@ -104,7 +116,7 @@ class StampEmitter:
             return self._value(shape, fill, of[1], f"{items}[0]", f"Q(M, {place}+16)[0]")
         pack, kind = self._source.constant(scalar_packers[of[1][0]]), SCALARS[of[1][0]][0]
         fill += [
-            f"{data} = Q(M, {place}+16)[0]",
+            f"{data} = {self._place(f'Q(M, {place}+16)[0]')}",
             f"for {item} in {items}: {pack}(M, {data}, {kind}, {item}); {data} += {VALUE_BYTES}",
         ]
         return [count]
@@ -112,7 +124,7 @@ class StampEmitter:
     def _record(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
         record, data = self._source.fresh(), self._source.fresh()
         shape.append(f"{record} = {value}")
-        fill.append(f"{data} = Q(M, {place}+16)[0]")
+        self._locate.append(f"{data} = Q(M, {place}+16)[0]")
         parts: list[str] = []
         for i, (_, t) in enumerate(of[1]):
             # A guest's record may have trailing options that this host does not know yet: they are none.
@@ -125,14 +137,22 @@ class StampEmitter:
         item, full = self._source.fresh(), self._source.fresh()
         inner_shape: Lines = []
         inner_fill: Lines = []
+        outer, self._locate, before = self._locate, [], self._places
         parts = self._value(inner_shape, inner_fill, of[1], item, f"Q(M, {place}+8)[0]")
+        inner, self._locate = self._locate, outer
         shape += [f"{item} = {value}", f"{full} = {item} is not None"]
         if parts:
             shape.append(f"{' = '.join(parts)} = -1")
         if inner_shape:
             shape += [f"if {full}:", *indent(inner_shape)]
         fill += [f"if {full}:", *indent(inner_fill)]
+        outer += [f"if {full}:", *indent(inner), f"else: p += {[0] * (self._places - before)}"]
         return [full, *parts]
+
+
+def _with(shape: Lines, otherwise: str) -> Lines:
+    """The lines, with what to do where a list of records has not one."""
+    return [line.replace("OTHERWISE", otherwise) for line in shape]
 
 
 def _field(of: Type, index: int) -> str:

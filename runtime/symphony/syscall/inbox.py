@@ -36,7 +36,8 @@ class Inbox:
 
     def deliver(self, op: int, answer: Answer) -> None:
         """What `Core.connect` is given. Never blocks, never runs guest code."""
-        receiver = self._receivers.get(op)
+        receivers = self._receivers
+        receiver = receivers.get(op) if answer is None else receivers.pop(op, None)  # a prediction is answered once
         if receiver is not None:
             receiver.deliver(answer)
 

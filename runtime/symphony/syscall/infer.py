@@ -89,7 +89,6 @@ class Predicting(Suspension):
 
     def deliver(self, answer: Answer) -> None:
         self.result = answer
-        self.caller.inbox.forget(self.op)
         if self.resume is not None:
             self.resume()
 
