@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -47,12 +47,20 @@ class File:
         self.length = 0
         self.next = 0
         self.derived = False
+        self.positions: list[int] = []
+        """Of the entries up to the last copied one."""
 
     def row(self, tokens: Sequence[int], outputs: Sequence[int] = ()) -> Row:
         start, position = self.length, self.next
         self._grow(len(tokens))
         self.next += len(tokens)
-        return Row(tokens, start, list(self.pages), outputs, ASK, position=position if self.derived else -1)
+        if not self.derived:
+            return Row(tokens, start, list(self.pages), outputs, ASK)
+        return Row(tokens, start, list(self.pages), outputs, ASK, position=position, earlier=self.positions)
+
+    def position(self, entry: int) -> int:
+        """Of an entry that is there."""
+        return self.positions[entry] if entry < len(self.positions) else self.next - (self.length - entry)
 
     def pred(self, tokens: Sequence[int]) -> torch.Tensor:
         """Append; the log-probabilities [tokens, PROBE] after each."""
@@ -71,11 +79,14 @@ class File:
         return out, torch.tensor(logprobs)
 
     def take(self, other: File, ranges: Sequence[tuple[int, int]], shifts: Sequence[int]) -> list[EntryCopy]:
-        """Append ranges of another plain file's entries, each moved on by a shift; the copies for the next batch."""
+        """Append ranges of another file's entries, each moved on by a shift; the copies for the next batch."""
         copies: list[EntryCopy] = []
         size = self.pool.size
         for (start, end), shift in zip(ranges, shifts, strict=True):
             at = self.length
+            self.positions = [self.position(i) for i in range(at)]
+            self.positions += [other.position(i) + shift for i in range(start, end)]
+            self.next = self.positions[-1] + 1
             self._grow(end - start)
             while start < end:
                 count = min(end - start, size - start % size, size - at % size)
@@ -83,7 +94,6 @@ class File:
                     EntryCopy(other.pages[start // size], start % size, self.pages[at // size], at % size, count, shift)
                 )
                 start, at = start + count, at + count
-            self.next = max(self.next, end + shift)
         self.derived = True
         return copies
 
@@ -93,26 +103,40 @@ class File:
             self.pages.append(self.pool.page())
 
 
+class Part(NamedTuple):
+    """Entries of each layer: keys and values, [1, kv_heads, entries, head_dim]; and the position of the first."""
+
+    layers: list[tuple[torch.Tensor, torch.Tensor]]
+    position: int = 0
+
+
 class Reference:
-    """transformers on the same weights, its cache edited by hand."""
+    """transformers on the same weights, its cache edited by hand. All layers have the same window, or none has."""
 
     def __init__(self, directory: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from transformers import LlamaForCausalLM
+            from transformers import AutoModelForCausalLM
 
-            self._model = LlamaForCausalLM.from_pretrained(str(directory), dtype=torch.float32).eval()
+            self._model = AutoModelForCausalLM.from_pretrained(str(directory), dtype=torch.float32).eval()
+        self._window = getattr(self._model.config, "sliding_window", None)
         self._frequencies = self._model.model.rotary_emb.inv_freq.double()
 
     @torch.inference_mode()
-    def cache(self, tokens: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Each layer's keys and values, [1, kv_heads, tokens, head_dim], of a text of its own."""
-        found = self._model(torch.tensor([tokens]), use_cache=True).past_key_values
-        return [(layer.keys, layer.values) for layer in found.layers]
+    def cache(self, tokens: Sequence[int]) -> Part:
+        """A text of its own."""
+        from transformers import DynamicCache
 
-    def part(
-        self, cache: list[tuple[torch.Tensor, torch.Tensor]], start: int, end: int, shift: int
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        found = DynamicCache()  # keeps everything, whatever the window
+        self._run([tokens], past_key_values=found)
+        return Part([(layer.keys, layer.values) for layer in found.layers])
+
+    def _run(self, ids: Sequence[Sequence[int]], **more: Any) -> Any:
+        with warnings.catch_warnings():  # newer releases call the argument `cache`
+            warnings.simplefilter("ignore")
+            return self._model(torch.tensor(ids), use_cache=True, **more)
+
+    def part(self, cache: Part, start: int, end: int, shift: int) -> Part:
         """Entries of a cache, `shift` positions on."""
         angles = torch.cat([self._frequencies * shift] * 2)  # this format pairs the halves of a head
         cos, sin = angles.cos().float(), angles.sin().float()
@@ -121,27 +145,26 @@ class Reference:
             first, second = keys.chunk(2, -1)
             return keys * cos + torch.cat([-second, first], -1) * sin
 
-        return [(turn(k[:, :, start:end]), v[:, :, start:end]) for k, v in cache]
+        return Part([(turn(k[:, :, start:end]), v[:, :, start:end]) for k, v in cache.layers], start + shift)
 
     @torch.inference_mode()
-    def after(
-        self, parts: Sequence[list[tuple[torch.Tensor, torch.Tensor]]], tokens: Sequence[int], position: int
-    ) -> torch.Tensor:
+    def after(self, parts: Sequence[Part], tokens: Sequence[int], position: int) -> torch.Tensor:
         """Log-probabilities [tokens, vocab] of a text that sees the parts, in this order, and itself."""
         from transformers import DynamicCache
 
         cache = DynamicCache()
-        for layer, pairs in enumerate(zip(*parts, strict=True)):
+        for layer, pairs in enumerate(zip(*(part.layers for part in parts), strict=True)):
             cache.update(torch.cat([k for k, _ in pairs], 2), torch.cat([v for _, v in pairs], 2), layer)
         before, count = cache.get_seq_length(), len(tokens)
-        hidden = torch.full((count, before + count), torch.finfo(torch.float32).min).triu(before + 1)
-        ids = torch.arange(position, position + count)[None]
-        with warnings.catch_warnings():  # newer releases call the argument `cache`
-            warnings.simplefilter("ignore")
-            out = self._model(
-                torch.tensor([tokens]), attention_mask=hidden[None, None], position_ids=ids, past_key_values=cache
-            )
+        at = torch.arange(position, position + count)
+        earlier = [torch.arange(part.position, part.position + part.layers[0][0].shape[2]) for part in parts]
+        sees = torch.ones(count, before + count).tril(before).bool() & self._near(at, torch.cat([*earlier, at]))
+        out = self._run([tokens], attention_mask=_hidden(sees), position_ids=at[None], past_key_values=cache)
         return out.logits[0].log_softmax(-1)
+
+    def _near(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """[queries, keys], of positions: what the window lets see."""
+        return queries[:, None] - keys < (self._window or 1 << 40)
 
     @torch.inference_mode()
     def masked(
@@ -161,8 +184,13 @@ class Reference:
                 sees[-len(tokens) :, first + start : first + end] = True
             first += length
         sees[-len(tokens) :, -len(tokens) :] = torch.ones(len(tokens), len(tokens)).tril().bool()
-        mask = torch.zeros(total, total).masked_fill(~sees, torch.finfo(torch.float32).min)
         positions = torch.cat([torch.arange(n) for n in lengths] + [torch.arange(at, at + len(tokens))])
         everything = [token for text in texts for token in text] + list(tokens)
-        out = self._model(torch.tensor([everything]), attention_mask=mask[None, None], position_ids=positions[None])
+        sees &= self._near(positions, positions)
+        out = self._run([everything], attention_mask=_hidden(sees), position_ids=positions[None])
         return out.logits[0, -len(tokens) :].log_softmax(-1)
+
+
+def _hidden(sees: torch.Tensor) -> torch.Tensor:
+    """[1, 1, queries, keys], added to scores."""
+    return torch.zeros(sees.shape).masked_fill(~sees, torch.finfo(torch.float32).min)[None, None]

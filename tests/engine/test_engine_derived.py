@@ -9,10 +9,11 @@ import torch
 from kv_files import PROBE, File, Pool, Reference
 
 from bench.model_shapes import SHAPES, write
+from parity.parity_checkpoints import CHECKPOINTS, make_checkpoint
 from parity.parity_driver import make_model
 from symphony.engine.local import LocalEngine
 
-MODELS = ("tiny", "small-gqa", "scaled-rope")
+MODELS = ("tiny", "small-gqa", "scaled-rope", "llama yarn", "mistral, window 24", "mistral, window 16")
 LENGTHS = (15, 16, 17, 31, 33)
 TOLERANCE = 1e-4
 SCALED = {
@@ -32,6 +33,8 @@ def model(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     if request.param == "scaled-rope":
         directory = write(SHAPES["small-gqa"], root / "scaled", seed=3, config=SCALED)
+    elif request.param in CHECKPOINTS:
+        directory = make_checkpoint(request.param, root)
     else:
         directory = make_model(request.param, root)
     engine = LocalEngine.load(str(directory), device="cpu", pages=256, host_pages=64, threads=1)
@@ -127,5 +130,5 @@ def test_what_is_extracted_twice(model):
     pool.run([], entries=there.take(source, [(0, 40)], [700]))
     copies = back.take(there, [(0, 40)], [-700])
     cache = reference.cache(text)
-    back.next = 40
+    assert back.next == 40
     assert_goes_on(back, lambda more: reference.after([cache], more, 40), copies)

@@ -95,15 +95,12 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
 
 def _firsts(row: Row, window: int) -> IntArray:
     """[tokens]: the first entry whose position is within the window of each token's own."""
-    start = row.start if row.position == -1 else row.position
-    hidden = np.arange(start, start + len(row.tokens), dtype=np.int64) - window  # the last position not seen
+    position = row.start if row.position == -1 else row.position
+    hidden = np.arange(position, position + len(row.tokens), dtype=np.int64) - window  # the last position not seen
     earlier = np.array(row.earlier[: row.start], np.int64)
-    if not len(earlier):
-        return np.maximum(hidden + 1, 0)
-    last = int(earlier[-1])
-    return np.where(
-        hidden < last, np.searchsorted(earlier, hidden, side="right"), len(earlier) + np.maximum(hidden - last, 0)
-    )
+    last = int(earlier[-1]) if len(earlier) else -1
+    before = np.searchsorted(earlier, hidden, side="right") + np.maximum(hidden - last, 0)
+    return np.minimum(before, row.start) + np.maximum(hidden + 1 - position, 0)
 
 
 def spread(copies: Sequence[EntryCopy], limits: Limits) -> tuple[IntArray, IntArray, IntArray]:
