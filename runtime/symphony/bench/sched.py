@@ -56,10 +56,12 @@ class Comparison:
                 tokens, speed = self.ratios(mix, name)
                 line += f"  {tokens:>5.2f}/{speed:>5.2f}"
             lines.append(line)
-        lines.append(
-            "Columns: the adaptive policy's figures (wait: median of ready decodes, in steps); then tokens/s and"
-        )
-        lines.append("1/latency of the others over the adaptive policy's: above 1 is better than adaptive.")
+        lines.append("First the adaptive policy's figures (wait: median of ready decodes, in steps); then the others'")
+        lines.append("tokens/s and 1/latency over those: above 1 is better than adaptive.")
+        for mix, runs in self.runs.items():
+            counters = runs[LEARNS].counters
+            if counters["pages out"] or counters["preemptions"]:
+                lines.append(f"{mix}, adaptive: " + ", ".join(f"{name} {n:,}" for name, n in counters.items()))
         return "\n".join(lines)
 
 
