@@ -777,6 +777,34 @@ async def test_nobody_fails_for_pages_that_have_just_come_free() -> None:
         assert reading.sampled == h.engine.greedy_after(one.after(text(50)))
 
 
+@run
+async def test_who_shares_the_page_to_be_written_gives_way() -> None:
+    """All pages are needed, which is enough only if the last one need not be copied."""
+    async with Tiers(pages=13, page_size=2, host_pages=6) as h:
+        s = h.session()
+        f, shadow = await h.make(s, text(19))
+        g = await h.core.fork(s, f)
+        twin = shadow.clone("t", h.real(s, g))
+        await h.make(s, text(3, 3))
+        await h.feed(s, f, shadow, text(5, 2))
+        assert h.tier(s, g) == "evicted"
+        await h.ask(s, g, twin)
+
+
+@run
+async def test_a_share_is_freed_where_another_tenant_takes_over_the_charge() -> None:
+    async with Tiers(tenant_page_share=0.5) as h:
+        ann, bob = h.session("ann"), h.session("bob")
+        f, shadow = await h.make(ann, text(24))
+        await h.core.save(ann, f, "/shared/f", False)
+        g = await h.core.open(bob, None, "/shared/f")
+        await h.make(ann, text(32, 1))
+        assert h.arena.pool.used == {"ann": 8, "bob": 6}
+        await h.core.close_file(bob, g)
+        await h.feed(ann, f, shadow, [1])
+        await h.core.unlink(ann, "/shared/f")
+
+
 # ---- the end -------------------------------------------------------------------------------------------------------
 @run
 async def test_moves_that_wait_when_the_core_closes() -> None:
