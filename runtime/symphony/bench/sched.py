@@ -74,11 +74,12 @@ def choose(names: Sequence[str], seed: int, invented: int) -> list[Mix]:
 def compare(mixes: Sequence[Mix], policies: Sequence[str], seed: int, tell: Callable[[str], None]) -> Comparison:
     """Run everything. `tell` hears what is being run."""
     comparison = Comparison()
+    makers = {name: policy(name) for name in (LEARNS, *policies)}
     for mix in mixes:
         runs = comparison.runs[mix.name] = {}
-        for name in dict.fromkeys([LEARNS, *policies]):
+        for name, maker in makers.items():
             tell(f"{mix.name}, {name}")
-            runs[name] = simulate(mix, name, policy(name), seed)
+            runs[name] = simulate(mix, name, maker, seed)
     return comparison
 
 
