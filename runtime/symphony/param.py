@@ -107,16 +107,21 @@ MAX_FILES_PER_TENANT = 65_536
 """KV files of one tenant, named or open."""
 MAX_EXTRACT_RANGES = 4096
 """Ranges of one extract."""
-MAX_GLOB_NAMES = 4096
-"""Names that one glob may look at, and so find; long ones, and those held against several components, count more."""
-MAX_SURVEY_PAGES = 262_144
-"""Entries of page tables that one look at who shares what (`fs tree`, `fs du`) may take, in about 50 ms."""
+MAX_DIRECTORY_NAMES = 8192
+"""Names directly below one directory: a listing is one answer."""
+MAX_NAMES_AT_ONCE = 4096
+"""Names that one rename of a directory may move, and one glob look at and so find; to a glob, long ones, and those held
+against several components, count more."""
+MAX_SURVEY_PAGES = 131_072
+"""Entries of page tables that one look at who shares what (`fs tree`, `fs du`) may take, in about 60 ms."""
 MAX_LOCKS = 64
 """Advisory locks that one process may hold or wait for."""
 MAX_TTL_SECONDS = 10 * 365 * 86_400
 """Seconds of the longest time to live of a name."""
 SWEEP_SECONDS = 1.0
 """Seconds between two looks for names that are past their time to live; one that is looked up is checked at once."""
+SWEEP_FILES = 64
+"""Files that one look takes the names of; the next follows at once if there are more."""
 MAX_UNDELIVERED_TOKENS = 256
 """Tokens that a generation runs ahead of its guest before it pauses."""
 

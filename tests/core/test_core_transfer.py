@@ -28,7 +28,7 @@ LENGTHS = (15, 16, 17, 31, 33)
 
 
 def text(count: int, first: int = 0) -> list[int]:
-    return [first + i * 7 % 200 for i in range(count)]
+    return [(first + i * 7) % 250 for i in range(count)]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -87,6 +87,10 @@ def test_links_modes_and_locks(tmp_path: Path, probe: Path) -> None:
     assert run(tmp_path, probe, "shared") == [2, 60, True, True, True, True, ["/e/a", "/e/b"]]
 
 
+def test_extract_append_and_pin(tmp_path: Path, probe: Path) -> None:
+    assert run(tmp_path, probe, "moved") == ["abfghxy", 2, True, False, True]
+
+
 def test_pred_and_readings(tmp_path: Path, probe: Path) -> None:
     assert run(tmp_path, probe, "pred") == {
         "length": 5,

@@ -330,6 +330,34 @@ def test_the_files_of_a_tenant_are_limited(tree: Tree) -> None:
     assert tree.kvfs.counts == {"t": 3, "u": 0}
 
 
+def test_the_names_of_a_directory_are_limited(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symphony.kvfs.tree.MAX_DIRECTORY_NAMES", 2)
+    save(tree, "/d/a", "/d/b", "/x")
+    for action in (
+        lambda: save(tree, "/d/c"),
+        lambda: save(tree, "/d/e/f"),
+        lambda: tree.mkdir(ANN, "/c"),
+        lambda: tree.rename(ANN, "/x", "/d/x"),
+        lambda: tree.open(ANN, "m", "/d/c", write=True, create=True),
+    ):
+        with pytest.raises(LimitExceeded, match="the directory has 2 names"):
+            action()
+    tree.rename(ANN, "/d/a", "/d/c")
+    tree.save(ANN, new(tree), "/d/c", True)
+    tree.mkdir(ANN, "/d")
+    tree.unlink(ANN, "/d/c")
+    save(tree, "/d/e/f")
+
+
+def test_what_moves_at_once_is_limited(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symphony.kvfs.tree.MAX_NAMES_AT_ONCE", 4)
+    save(tree, "/a/b/c", "/a/b/d", "/a/e")
+    with pytest.raises(LimitExceeded, match="4 names or more"):
+        tree.rename(ANN, "/a", "/z")
+    tree.rename(ANN, "/a/b", "/z")
+    assert [e.name for e in tree.list(ANN, "/z")] == ["c", "d"]
+
+
 # ---- times to live ---------------------------------------------------------------------------------------------------
 def with_ttl(tree: Tree, seconds: float, *paths: str) -> File:
     file = new(tree)
@@ -358,6 +386,24 @@ def test_names_go_after_their_time(tree: Tree, clock: Clock) -> None:
     assert names(tree) == ["/d/stays"]
     assert file not in tree.kvfs.files
     assert tree.sweep() is None
+
+
+def test_when_many_names_go_at_once_no_call_sees_one(tree: Tree, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symphony.kvfs.tree.SWEEP_FILES", 1)
+    for path in ("/a", "/b", "/d/a", "/d/b", "/e"):
+        close(tree, with_ttl(tree, 10, path))
+    save(tree, "/d/c")
+    clock.now += 10
+    tree.sweep()
+    assert len(tree.kvfs.files) == 5, "one is gone, and the one that stays is there"
+    assert [e.name for e in tree.list(ANN, "/d")] == ["c"]
+    assert names(tree) == ["/d/c"]
+    close(tree, with_ttl(tree, 10, "/a", "/b"))
+    clock.now += 10
+    save(tree, "/a/x")
+    with pytest.raises(NotFound):
+        tree.rename(ANN, "/b", "/c")
+    assert names(tree) == ["/a/x", "/d/c"]
 
 
 def test_every_use_puts_it_off(tree: Tree, clock: Clock) -> None:

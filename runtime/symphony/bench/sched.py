@@ -56,10 +56,12 @@ class Comparison:
                 tokens, speed = self.ratios(mix, name)
                 line += f"  {tokens:>5.2f}/{speed:>5.2f}"
             lines.append(line)
-        lines.append(
-            "Columns: the adaptive policy's figures (wait: median of ready decodes, in steps); then tokens/s and"
-        )
-        lines.append("1/latency of the others over the adaptive policy's: above 1 is better than adaptive.")
+        lines.append("First the adaptive policy's figures (wait: median of ready decodes, in steps); then the others'")
+        lines.append("tokens/s and 1/latency over those: above 1 is better than adaptive.")
+        for mix, runs in self.runs.items():
+            counters = runs[LEARNS].counters
+            if counters["pages out"] or counters["preemptions"]:
+                lines.append(f"{mix}, adaptive: " + ", ".join(f"{name} {n:,}" for name, n in counters.items()))
         return "\n".join(lines)
 
 
@@ -72,11 +74,12 @@ def choose(names: Sequence[str], seed: int, invented: int) -> list[Mix]:
 def compare(mixes: Sequence[Mix], policies: Sequence[str], seed: int, tell: Callable[[str], None]) -> Comparison:
     """Run everything. `tell` hears what is being run."""
     comparison = Comparison()
+    makers = {name: policy(name) for name in (LEARNS, *policies)}
     for mix in mixes:
         runs = comparison.runs[mix.name] = {}
-        for name in dict.fromkeys([LEARNS, *policies]):
+        for name, maker in makers.items():
             tell(f"{mix.name}, {name}")
-            runs[name] = simulate(mix, name, policy(name), seed)
+            runs[name] = simulate(mix, name, maker, seed)
     return comparison
 
 

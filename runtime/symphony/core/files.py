@@ -263,4 +263,5 @@ class Files:
         """Remove names that outlived their time, now and then, for ever."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self._tree.sweep()
+            while (due := self._tree.sweep()) is not None and due <= self._config.wall_clock():  # noqa: ASYNC110
+                await asyncio.sleep(0)

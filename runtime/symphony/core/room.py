@@ -251,12 +251,15 @@ class Room:
         gain = max(coming - self._claimed, 0)
         victims: list[tuple[File, Operation | None]] = []
         left: dict[int, int] = {}  # references that stay, of pages that victims share
+        shared = _next_page(favoured)  # which need not be copied once nobody shares it
         if gain < pages:
             for file, operation in self._victims(favoured, tenant):
                 victims.append((file, operation))
                 for page in file.pages:
-                    left[page] = left.get(page, pool.refs[page]) - 1
-                    gain += not left[page]
+                    if page not in left:
+                        left[page] = pool.refs[page] if tenant is None else pool.held(page, tenant)
+                    left[page] -= 1
+                    gain += left[page] == (page == shared)
                 if gain >= pages:
                     break
         if gain < pages:
@@ -427,3 +430,10 @@ class Room:
     def _start_moves(self) -> None:
         if self._work is not None and not self._work.done():
             self._work.set_result(None)
+
+
+def _next_page(operation: Operation) -> int:
+    """The page that it will go on writing in; 0: none."""
+    file = operation.target if isinstance(operation, Transfer) and operation.present else operation.file
+    index, offset = divmod(file.computed, file.arena.page_size)
+    return file.pages[index] if offset and file.pages else 0

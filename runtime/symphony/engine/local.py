@@ -155,6 +155,7 @@ class LocalEngine:
         """See `engine.Engine.close`. Idempotent."""
         self._worker.shutdown()
         self._tier.close()
+        self._graphs = None  # it refers back to this engine, whose memory should go with its last user
 
     # ---- in the worker thread --------------------------------------------------------------------------------------
 

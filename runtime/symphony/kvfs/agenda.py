@@ -44,10 +44,10 @@ class Agenda(Generic[T]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def due(self, now: float) -> list[T]:
-        """Take out everything whose time has come."""
+    def due(self, now: float, most: int) -> list[T]:
+        """Take out what has come up by now, at most so many."""
         keys: list[T] = []
-        while (time := self.first()) is not None and time <= now:
+        while len(keys) < most and (time := self.first()) is not None and time <= now:
             _, _, key = heapq.heappop(self._heap)
             del self._times[key]
             keys.append(key)

@@ -66,6 +66,12 @@ class PagePool:
             self._charge(page, "")
         return orphans
 
+    def held(self, page: int, tenant: str) -> int:
+        """References by the tenant if it pays for the page, else 0."""
+        if self.payer[page] != tenant:
+            return 0
+        return self.refs[page] - sum(self.foreign.get(page, {}).values())
+
     def private(self, pages: Iterable[int]) -> int:
         """How many of them have one reference."""
         refs = self.refs

@@ -3,12 +3,13 @@
     /            one tree a tenant; all files in it are the tenant's own
     /shared      one tree for all tenants: everybody looks, who may `share` changes
 
-Works on a `Kvfs` through `create`, `fork`, `close`, `check_idle`, `end_if_unused` and `stat` alone. Every call looks
-first whether a name has outlived its time. Meanings: semantics 8, 20.
+Works on a `Kvfs` through `create`, `fork`, `close`, `check_idle`, `end_if_unused` and `stat` alone. No call sees
+a name that has outlived its time. Meanings: semantics 8, 20.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -21,7 +22,15 @@ from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.modes import READ, SHARED_MODE, WRITE, Mode, Principal, require, require_owner
 from symphony.kvfs.names import Directory, Entry, Parts, parse
 from symphony.kvfs.stat import Stat
-from symphony.param import MAX_GLOB_NAMES, MAX_NAMES_PER_TENANT, MAX_PATH_BYTES, MAX_PATH_DEPTH, MAX_TTL_SECONDS
+from symphony.param import (
+    MAX_DIRECTORY_NAMES,
+    MAX_NAMES_AT_ONCE,
+    MAX_NAMES_PER_TENANT,
+    MAX_PATH_BYTES,
+    MAX_PATH_DEPTH,
+    MAX_TTL_SECONDS,
+    SWEEP_FILES,
+)
 
 SHARED = "shared"
 
@@ -37,7 +46,22 @@ class Spot(NamedTuple):
         return self.root.find(self.parts)
 
     def check_free(self) -> None:
+        """Raises Exists."""
         self.root.check_free(self.parts, self.path)
+
+    def check_room(self) -> None:
+        """Raises LimitExceeded if the directory is full."""
+        directory = self.root
+        for part in self.parts[:-1]:
+            below = directory.members.get(part)
+            if not isinstance(below, Directory):
+                break
+            directory = below
+        if len(directory.members) >= MAX_DIRECTORY_NAMES:
+            raise LimitExceeded(
+                f"{self.path}: the directory has {MAX_DIRECTORY_NAMES} names, the most there may be",
+                "spread them over more directories",
+            )
 
 
 class Tree:
@@ -105,7 +129,7 @@ class Tree:
             spot.check_free()
             old = None
         if old is None or old.tenant != who.tenant:
-            self._check_count(who.tenant)
+            self._check_room(who, spot)
         snapshot = self.kvfs.fork(file, who.tenant, who.owner)
         if spot.root is self.shared:
             snapshot.mode = SHARED_MODE
@@ -124,7 +148,7 @@ class Tree:
         spot = self._spot(who, path)
         self._check_change(who, spot)
         spot.check_free()
-        self._check_count(who.tenant)
+        self._check_room(who, spot)
         self._give(spot, file)
 
     def file(self, who: Principal, path: str) -> File:
@@ -155,6 +179,7 @@ class Tree:
         node = spot.find() if spot.parts else None
         if not isinstance(node, Directory) or node.maker is not None:
             spot.check_free()
+            spot.check_room()
         self._check_count(who.tenant)
         self.counts[who.tenant] += 1
         if isinstance(node, Directory):
@@ -174,9 +199,16 @@ class Tree:
         if isinstance(node, Directory) and inside and target.parts != source.parts:
             raise Invalid(f"{new} lies inside {old}", "move it somewhere else")
         target.check_free()
-        moved = [((), node), *(node.walk() if isinstance(node, Directory) else ())]
-        for parts, below in moved:
-            self._check_move(who, below, parts, source, target)
+        if source.root is not target.root or source.parts[:-1] != target.parts[:-1]:
+            target.check_room()
+        below = node.walk() if isinstance(node, Directory) else ()
+        moved = [((), node), *itertools.islice(below, MAX_NAMES_AT_ONCE + 1)]
+        if len(moved) > MAX_NAMES_AT_ONCE:
+            raise LimitExceeded(
+                f"{old} has {MAX_NAMES_AT_ONCE} names or more below it, too many for one move", "move its parts"
+            )
+        for parts, member in moved:
+            self._check_move(who, member, parts, source, target)
         self._take_node(source)
         target.root.put(target.parts, node)
 
@@ -201,6 +233,8 @@ class Tree:
     def list(self, who: Principal, path: str) -> list[Entry]:
         """What lies directly below a directory, sorted; `/shared` if something is there. Raises NotFound, Invalid."""
         spot = self._spot(who, path)
+        for node in list(spot.root.directory(spot.parts, path).members.values()):
+            self._drop_if_expired(node)
         entries = spot.root.directory(spot.parts, path).list()
         if not spot.parts and spot.root is not self.shared and self.shared.members:
             entries = sorted([*entries, Entry(SHARED, True, 0)], key=lambda entry: entry.name)
@@ -213,7 +247,8 @@ class Tree:
         """
         spot = self._spot(who, pattern)
         prefix = f"/{SHARED}/" if spot.root is self.shared else "/"
-        return [prefix + "/".join(parts) for parts in Glob(spot.parts).files(spot.root, MAX_GLOB_NAMES)]
+        found = Glob(spot.parts).files(spot.root, MAX_NAMES_AT_ONCE)
+        return [prefix + "/".join(parts) for parts in found if not self._drop_if_expired(spot.root.find(parts))]
 
     # ---- times to live -------------------------------------------------------------------------------------------
     def set_ttl(self, who: Principal, file: File, seconds: float | None) -> None:
@@ -231,33 +266,41 @@ class Tree:
             self.agenda.add(file, file.used + file.ttl)
 
     def sweep(self) -> float | None:
-        """Remove the names that have outlived their time. Returns when the next one may; None: none will."""
+        """Remove names that have outlived their time, of a few files. Returns when the next may; None: none will."""
         if not self.agenda:
             return None
         now = self.kvfs.clock()
-        for file in self.agenda.due(now):
-            if file.ttl is None or file.opens or not file.names:
+        for file in self.agenda.due(now, SWEEP_FILES):
+            if file.ttl is None or file.opens or not file.names or self._drop_if_expired(file):
                 continue
-            if file.pins:
-                self.agenda.add(file, now + max(file.ttl, 1.0))
-            elif file.used + file.ttl > now:
-                self.agenda.add(file, file.used + file.ttl)
-            else:
-                for directory, name in list(file.names):
-                    directory.remove(name)
-                    self.counts[file.tenant] -= 1
-                self.kvfs.end_if_unused(file)
+            self.agenda.add(file, now + max(file.ttl, 1.0) if file.pins else file.used + file.ttl)
         return self.agenda.first()
+
+    def _drop_if_expired(self, file: File | Directory | None) -> bool:
+        """Remove all names of a file that have outlived their time. Whether there is none (any more)."""
+        if not isinstance(file, File):
+            return file is None
+        if file.ttl is None or file.opens or file.pins or file.used + file.ttl > self.kvfs.clock():
+            return False
+        for directory, name in list(file.names):
+            directory.remove(name)
+            self.counts[file.tenant] -= 1
+        self.kvfs.end_if_unused(file)
+        return True
 
     # ---- the inside ----------------------------------------------------------------------------------------------
     def _spot(self, who: Principal, path: str) -> Spot:
         self.sweep()
         parts = parse(path)
         if parts and parts[0] == SHARED:
-            return Spot(self.shared, parts[1:], path)
-        root = self.roots.get(who.tenant)
-        if root is None:
+            root, parts = self.shared, parts[1:]
+        elif (root := self.roots.get(who.tenant)) is None:
             root = self.roots[who.tenant] = Directory(None, "")
+        node: File | Directory | None = root
+        for part in parts:
+            node = node.members.get(part) if isinstance(node, Directory) else None
+            if isinstance(node, File):
+                self._drop_if_expired(node)
         return Spot(root, parts, path)
 
     def _file(self, spot: Spot) -> File:
@@ -271,7 +314,7 @@ class Tree:
     def _make(self, who: Principal, spot: Spot, model: str) -> File:
         self._check_change(who, spot)
         spot.check_free()
-        self._check_count(who.tenant)
+        self._check_room(who, spot)
         file = self.kvfs.create(who.tenant, who.owner, model)
         if spot.root is self.shared:
             file.mode = SHARED_MODE
@@ -325,6 +368,11 @@ class Tree:
     def _check_maker(self, who: Principal, directory: Directory, path: str) -> None:
         if directory.maker not in (None, who.tenant):
             raise PermissionDenied(f"the directory {path} was made by another tenant", "leave it there")
+
+    def _check_room(self, who: Principal, spot: Spot) -> None:
+        """Raises LimitExceeded if there may be no further name there."""
+        spot.check_room()
+        self._check_count(who.tenant)
 
     def _check_count(self, tenant: str) -> None:
         if self.counts[tenant] >= self.max_names:

@@ -111,6 +111,7 @@ class Lip:
                 await asyncio.sleep(seconds)
             finally:
                 self.world.asleep -= 1
+            self.core.resume(self.session)
 
     def text(self, count: int) -> list[int]:
         """Tokens that nobody else has."""

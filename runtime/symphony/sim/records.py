@@ -97,7 +97,7 @@ class Summary:
     present: dict[str, float]
     """By tenant: share of the steps for which a decode of it was ready that had it."""
     counters: dict[str, int]
-    """What the core counts, as it is."""
+    """What the core counts: swaps, preemptions, what was computed again."""
 
     @property
     def latency(self) -> float:

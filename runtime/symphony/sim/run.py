@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
+from symphony.core.inspect import Inspector
 from symphony.engine.fake import FakeEngine
 from symphony.sched.batch import BatchLimits
 from symphony.sched.dispatch import Dispatch
@@ -29,8 +30,14 @@ Work = Callable[[World, asyncio.TaskGroup], Awaitable[None]]
 def simulate(mix: Mix, policy: str, dispatch: Callable[[], Dispatch], seed: int = 0) -> Summary:
     """The same arguments give the same summary. Raises clock.Stuck if LIPs block each other, and what a LIP raises."""
     seconds, world = run_world(mix, dispatch, _Arrivals(mix, seed).start)
-    engine = world.engine
-    counters = {"tokens computed": engine.tokens, "pages moved": engine.moved}
+    [gauge] = Inspector(world.core).gauges()
+    counters = {
+        "tokens computed": world.engine.tokens,
+        "entries dropped": gauge.dropped_tokens,
+        "pages out": gauge.moved_out,
+        "pages back": gauge.moved_back,
+        "preemptions": gauge.preemptions,
+    }
     return summarise(mix.name, policy, seed, seconds, world.records, world.device, counters)
 
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use lip::{
-    decode, default, emit, encode, fs, join_all, log, models, now, sleep, timeout, tool, tools, usage, Context,
+    decode, default, emit, encode, fs, join_all, log, models, now, sleep, timeout, tool, tools, usage, Advice, Context,
     ErrorCode, FinishReason, Level, LockKind, Model, OpenFlags, Readings, Result, Sampling,
 };
 use serde_json::{json, Value};
@@ -22,6 +22,7 @@ async fn probe(args: Args) -> Result<Value> {
         "kv" => kv().await,
         "names" => names().await,
         "shared" => shared().await,
+        "moved" => moved().await,
         "pred" => pred().await,
         "stream" => stream().await,
         "conversation" => conversation().await,
@@ -105,6 +106,23 @@ async fn shared() -> Result<Value> {
     fs::unlink("/empty")?;
     let mode = stat.mode == fs::Mode::OWNER_READ | fs::Mode::OWNER_WRITE;
     Ok(json!([stat.names, stat.ttl, mode, stat.tier == fs::Tier::Device, refused, barred, found]))
+}
+
+/// Entries with the keys and values that they have, in another file.
+async fn moved() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("abcdefgh");
+    let mut part = ctx.extract(&[(0, 2), (5, 8)], true).await?;
+    let mut other = Context::new()?;
+    other.feed("xy");
+    part.append(&mut other, 0, 2).await?;
+    part.pin()?;
+    let pinned = part.stat().pinned;
+    part.unpin();
+    part.advise(Advice::DontNeed);
+    part.advise(Advice::WillNeed);
+    let backwards = ctx.extract(&[(3, 5), (0, 2)], false).await.err().map(|error| error.code == ErrorCode::Invalid);
+    Ok(json!([decode(&part.tokens(0, 7)?)?, part.stat().plain, pinned, part.stat().pinned, backwards]))
 }
 
 async fn pred() -> Result<Value> {
