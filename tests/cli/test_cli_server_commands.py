@@ -86,4 +86,10 @@ def test_a_model_directory_that_lacks_a_file(terminal: Terminal) -> None:
     (empty / "model.safetensors").write_bytes(b"\xff" * 100)
     broken = terminal("models", "inspect", str(empty))
     assert broken.exit_code == 2
-    assert "header is broken" in broken.stderr
+    assert "model.safetensors cannot be read" in broken.stderr
+    verified = terminal("models", "verify", str(empty))
+    assert verified.exit_code == 1
+    assert "error: " in verified.stdout
+    assert "tokenizer.json does not exist" in verified.stdout, "all at once"
+    assert f"{empty} cannot be loaded" in verified.stdout
+    assert terminal("models", "verify", "tiny").exit_code == 0

@@ -14,6 +14,8 @@ from symphony.engine.local import LocalEngine
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
 LENGTHS = (1, 15, 16, 17, 31, 33, 70, 300)
 DECODED = 6
+DECIDED = 0.2
+"""Of log-probabilities; random weights are less sure of themselves than a model: 15 % of the positions are closer."""
 
 
 def tokens(seed: int, count: int) -> list[int]:
@@ -55,15 +57,17 @@ def test_fp32(name, attention, tmp_path):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_narrow_types_agree_where_the_reference_is_decided(name, dtype, tmp_path):
-    """Teacher-forced: the most probable token is the same wherever the two best are more than rounding apart."""
+    """Teacher-forced: the most probable token is the same wherever the two best are further apart than rounding."""
     directory = make_checkpoint(name, tmp_path, getattr(torch, dtype))
     engine = LocalEngine.load(str(directory), device="cuda", dtype=dtype, pages=400, page_size=64, host_pages=0)
     reference = load_reference(directory)
     same = total = 0
     for n, got in zip(LENGTHS, logprobs(engine), strict=True):
         expected = reference(tokens(n, n + 5 + DECODED))[:, list(PROBE)]
-        same += int((got.argmax(-1) == expected.argmax(-1)).sum())
-        total += len(expected)
+        best = expected.topk(2).values
+        decided = best[:, 0] - best[:, 1] > DECIDED
+        same += int((got.argmax(-1) == expected.argmax(-1))[decided].sum())
+        total += int(decided.sum())
     engine.close()
     print(f"{same / total:.4f} {dtype} {name}")
-    assert same / total >= 0.95
+    assert same / total >= 0.99

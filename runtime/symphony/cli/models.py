@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from symphony.cli.terminal import pairs, table
-from symphony.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from symphony.engine.messages import Sampling
 
 
 @click.group()
@@ -59,7 +60,9 @@ def inspect(model: str) -> None:
         "layers": f"{config.layers}, hidden {config.hidden_size}, "
         f"{config.heads} heads of {config.head_dim}, {config.kv_heads} for KV",
         "vocabulary": f"{config.vocab_size:,} tokens",
-        "context": f"{config.context_limit:,} tokens",
+        "context": f"{config.context_limit:,} tokens" + (f", window {config.window:,}" if config.window else ""),
+        "stop tokens": ", ".join(map(str, config.stop_tokens)) or "none",
+        "sampling": _sampling(config.sampling),
         "KV": f"{kv_values * 2:,} bytes a token in bf16, {kv_values * 4:,} in fp32",
         "tokenizer": _found(directory / "tokenizer.json"),
         "chat template": _chat_template(directory),
@@ -67,25 +70,47 @@ def inspect(model: str) -> None:
     click.echo(pairs(shown))
 
 
+@models.command()
+@click.argument("model")
+def verify(model: str) -> None:
+    """Say everything that is wrong with MODEL (a name or a directory), with the fix.
+
+    Reads headers and a sample of the weights; nothing in the directory is executed. Exit status 1 if it cannot be
+    loaded.
+    """
+    from symphony.engine import registry
+    from symphony.engine.verify import verify as look
+
+    directory = registry.find(model)
+    verdict = look(directory)
+    for problem in verdict.problems:
+        label = "warning" if problem.error is None else "error"
+        click.echo(f"{label}: {problem.what}\n  fix: {problem.fix}")
+    state = "can be loaded" if verdict.loads else "cannot be loaded"
+    click.echo(f"{directory} {state} ({verdict.tensors} tensors in {verdict.files} files)")
+    if not verdict.loads:
+        raise SystemExit(1)
+
+
 def _weights(directory: Path) -> tuple[int, int]:
     """Parameters and bytes of all tensors, from the headers of the safetensors files."""
-    files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        raise NotFound(f"{directory} has no *.safetensors file", "only safetensors weights are loaded; download them")
-    tensors = [tensor for file in files for tensor in _tensors(file)]
-    parameters = sum(math.prod(tensor["shape"]) for tensor in tensors)
-    return parameters, sum(tensor["data_offsets"][1] - tensor["data_offsets"][0] for tensor in tensors)
+    from symphony.engine import headers
+    from symphony.engine.problems import Problem, refuse
+
+    problems: list[Problem] = []
+    _, tensors = headers.survey(directory, problems)
+    refuse(problems)
+    return sum(math.prod(t.shape) for t in tensors.values()), sum(t.end - t.start for t in tensors.values())
 
 
-def _tensors(file: Path) -> Iterator[dict[str, Any]]:
-    """The entries of one header: 8 bytes of length, then JSON (https://huggingface.co/docs/safetensors)."""
-    try:
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(8), "little")
-            header = json.loads(content.read(min(length, file.stat().st_size)))
-        yield from (entry for name, entry in header.items() if name != "__metadata__")
-    except (ValueError, AttributeError):
-        raise Invalid(f"{file} is not a safetensors file: its header is broken", "download it again") from None
+def _sampling(sampling: Sampling | None) -> str:
+    """Only what differs from drawing from the whole distribution."""
+    if sampling is None:
+        return "greedy (generation_config.json suggests nothing else)"
+    named = {"top_k": sampling.top_k, "top_p": sampling.top_p, "min_p": sampling.min_p}
+    plain = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    more = "".join(f", {name} {value:g}" for name, value in named.items() if value != plain[name])
+    return f"temperature {sampling.temperature:g}{more}"
 
 
 def _found(file: Path) -> str:

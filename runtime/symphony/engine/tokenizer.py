@@ -32,7 +32,9 @@ class Tokenizer:
         self._added = {int(t["id"]): str(t["content"]).encode() for t in added}
         self._special = frozenset(int(t["id"]) for t in added if t["special"])
         self._pieces: dict[int, bytes] = {}
-        self._size = max(int(backend.get_vocab_size(with_added_tokens=True)), vocab_size or 0)
+        self.largest_id = max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        """Of the tokenizer itself; the model's vocabulary is often padded beyond it."""
+        self._size = max(self.largest_id + 1, vocab_size or 0)
 
     @classmethod
     def load(cls, path: Path, vocab_size: int | None = None) -> Tokenizer:
