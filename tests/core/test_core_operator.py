@@ -246,6 +246,13 @@ async def test_a_pin_outlives_its_session_and_goes_with_the_file() -> None:
         assert not operator.unpin("/kept").held
         assert operator.unpin("/kept").pins == 0
         operator.pin("/kept")
+        reader = h.core.open_session("a")
+        await h.core.open(reader, None, "/kept", write=True)
+        operator.remove("/kept")
+        assert not h.core._kvfs.pinned  # although somebody has it open
+        small, _ = await made(h, "/kept", 3)
+        await h.core.close_session(small)
+        operator.pin("/kept")
         operator.remove("/kept")
         assert not h.core._kvfs.pinned
         with pytest.raises(NotFound):

@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+TOP = ".venv/bin/symphony top"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -86,6 +87,9 @@ def test_serving(tmp_path: Path, port: int) -> None:
             done = shell(command.replace("curl", "curl -sS --fail-with-body", 1))
             assert done.returncode == 0, done.stdout + done.stderr
             outputs.append(done.stdout)
+        for look in [*commands(".venv/bin/symphony fs"), *commands(".venv/bin/symphony ps"), commands(TOP)[0]]:
+            done = shell(look, SYMPHONY_URL=f"http://127.0.0.1:{port}")
+            assert done.returncode == 0, done.stderr
         assert json.loads(outputs[0])["name"] == "completion"
         assert "tiny language model" in json.loads(outputs[1])["result"]
         assert re.findall(r"^event: (\w+)", outputs[2], re.MULTILINE)[-1] == "result"

@@ -20,6 +20,7 @@ from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.modes import Principal
 from symphony.kvfs.names import parse
+from symphony.kvfs.names_integrity import check_names
 from symphony.kvfs.tree import Tree
 
 SIZE = 4
@@ -181,7 +182,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def books_agree(self) -> None:
         check_integrity(self.kvfs)
-        self.tree.check_integrity()
+        check_names(self.tree)
 
     @invariant()
     def files_hold_what_they_should(self) -> None:
@@ -206,7 +207,7 @@ class Machine(RuleBasedStateMachine):
         for tenant, path in self.named:
             self.tree.unlink(me(tenant), path)
         check_integrity(self.kvfs)
-        self.tree.check_integrity()
+        check_names(self.tree)
         assert not self.kvfs.files
         assert self.arena.available == PAGES - 1
 

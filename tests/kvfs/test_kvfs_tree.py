@@ -11,6 +11,7 @@ from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.modes import DEFAULT_MODE, SHARED_MODE, Principal, mode_of
+from symphony.kvfs.names_integrity import check_names
 from symphony.kvfs.tree import Tree
 
 ANN = Principal("t", "ann")
@@ -40,7 +41,7 @@ def tree(clock: Clock) -> Iterator[Tree]:
     tree = Tree(kvfs)
     yield tree
     check_integrity(kvfs)
-    tree.check_integrity()
+    check_names(tree)
 
 
 def new(tree: Tree, who: Principal = ANN, length: int = 0) -> File:
@@ -331,7 +332,7 @@ def test_the_files_of_a_tenant_are_limited(tree: Tree) -> None:
 
 
 def test_the_names_of_a_directory_are_limited(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("symphony.kvfs.tree.MAX_DIRECTORY_NAMES", 2)
+    monkeypatch.setattr("symphony.kvfs.spot.MAX_DIRECTORY_NAMES", 2)
     save(tree, "/d/a", "/d/b", "/x")
     for action in (
         lambda: save(tree, "/d/c"),
@@ -482,16 +483,16 @@ def test_the_audit_finds_what_is_wrong() -> None:
     tree = spoiled()
     next(iter(tree.kvfs.files)).names.clear()
     with pytest.raises(InternalError, match="1 names and knows of 0"):
-        tree.check_integrity()
+        check_names(tree)
     tree = spoiled()
     tree.counts["t"] += 1
     with pytest.raises(InternalError, match="counted"):
-        tree.check_integrity()
+        check_names(tree)
     tree = spoiled()
     next(iter(tree.kvfs.files)).tenant = "u"
     with pytest.raises(InternalError, match="leads to a file of u"):
-        tree.check_integrity()
+        check_names(tree)
     tree = spoiled()
     tree.roots["t"].members["d"].parent = None  # type: ignore[union-attr]
     with pytest.raises(InternalError, match="lost or empty"):
-        tree.check_integrity()
+        check_names(tree)

@@ -17,6 +17,7 @@ from symphony.errors import SymphonyError
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.modes import DEFAULT_MODE, SHARED_MODE, Principal
+from symphony.kvfs.names_integrity import check_names
 from symphony.kvfs.tree import Tree
 
 PEOPLE = (Principal("t", "ann", True), Principal("t", "ben"), Principal("u", "eve", True))
@@ -159,7 +160,7 @@ class Machine(RuleBasedStateMachine):
     # ---- what must always hold
     @invariant()
     def all_see_what_there_is(self) -> None:
-        self.tree.check_integrity()
+        check_names(self.tree)
         check_integrity(self.kvfs)
         for who in PEOPLE:
             mine = {path: thing for (tenant, path), thing in self.names.items() if tenant in ("", who.tenant)}

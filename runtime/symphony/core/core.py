@@ -30,6 +30,7 @@ from symphony.kvfs.arena import Arena, Costs
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.modes import READ, WRITE, Principal, require
+from symphony.kvfs.names_integrity import check_names
 from symphony.kvfs.transfer import Run, append_runs, extract_runs
 from symphony.param import ASSUMED_MOVE_BYTES
 from symphony.sched.batch import BatchScheduler
@@ -97,7 +98,7 @@ class Core(Files):
     def check_integrity(self) -> None:
         """Raises InternalError that says which books of the KVFS do not agree."""
         check_integrity(self._kvfs, [move for loop in self._loops.values() for move in loop.room.moves()])
-        self._tree.check_integrity()
+        check_names(self._tree)
 
     def idle(self) -> bool:
         """Whether no operation is in flight."""

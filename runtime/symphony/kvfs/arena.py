@@ -34,7 +34,8 @@ class Copying(NamedTuple):
     """A page of a file's table that is being replaced by a copy of it."""
 
     file: File
-    index: int
+    place: int
+    """In the table."""
     source: int
     target: int
 

@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable
-from typing import NamedTuple
 
-from symphony.errors import Exists, InternalError, Invalid, LimitExceeded, NotFound, PermissionDenied
+from symphony.errors import Exists, Invalid, LimitExceeded, NotFound, PermissionDenied
 from symphony.kvfs.agenda import Agenda
 from symphony.kvfs.file import File
 from symphony.kvfs.glob import Glob
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.modes import READ, SHARED_MODE, WRITE, Mode, Principal, require, require_owner
 from symphony.kvfs.names import Directory, Entry, Parts, parse
+from symphony.kvfs.spot import Spot
 from symphony.kvfs.stat import Stat
 from symphony.param import (
-    MAX_DIRECTORY_NAMES,
     MAX_NAMES_AT_ONCE,
     MAX_NAMES_PER_TENANT,
     MAX_PATH_BYTES,
@@ -33,35 +31,6 @@ from symphony.param import (
 )
 
 SHARED = "shared"
-
-
-class Spot(NamedTuple):
-    """Where a path leads: `parts` below `root`, which may be there or not."""
-
-    root: Directory
-    parts: Parts
-    path: str
-
-    def find(self) -> Directory | File | None:
-        return self.root.find(self.parts)
-
-    def check_free(self) -> None:
-        """Raises Exists."""
-        self.root.check_free(self.parts, self.path)
-
-    def check_room(self) -> None:
-        """Raises LimitExceeded if the directory is full."""
-        directory = self.root
-        for part in self.parts[:-1]:
-            below = directory.members.get(part)
-            if not isinstance(below, Directory):
-                break
-            directory = below
-        if len(directory.members) >= MAX_DIRECTORY_NAMES:
-            raise LimitExceeded(
-                f"{self.path}: the directory has {MAX_DIRECTORY_NAMES} names, the most there may be",
-                "spread them over more directories",
-            )
 
 
 class Tree:
@@ -377,40 +346,6 @@ class Tree:
     def _check_count(self, tenant: str) -> None:
         if self.counts[tenant] >= self.max_names:
             raise LimitExceeded(f"the tenant has {self.max_names} names, the most there may be", "unlink some")
-
-    # ---- the books -----------------------------------------------------------------------------------------------
-    def check_integrity(self) -> None:
-        """Raises InternalError that lists what is wrong with the names."""
-        wrong = list(self._wrong())
-        if wrong:
-            raise InternalError("KVFS integrity: " + "; ".join(wrong))
-
-    def _wrong(self) -> Iterable[str]:
-        places: dict[File, set[tuple[Directory, str]]] = {}
-        counts: Counter[str] = Counter()
-        for tenant, root in [*self.roots.items(), (None, self.shared)]:
-            for parts, node in root.walk():
-                path, parent = "/".join(("", *parts)), root.find(parts[:-1])
-                assert isinstance(parent, Directory)
-                if isinstance(node, File):
-                    places.setdefault(node, set()).add((parent, parts[-1]))
-                    counts[node.tenant] += 1
-                    if tenant not in (None, node.tenant):
-                        yield f"{path} of {tenant} leads to a file of {node.tenant}"
-                    continue
-                if node.maker is not None:
-                    counts[node.maker] += 1
-                if node.parent is not parent or node.name != parts[-1] or not (node.members or node.maker):
-                    yield f"the directory {path} is lost or empty"
-        if counts != self.counts:
-            yield f"there are {dict(counts)} names, counted are {dict(self.counts)}"
-        for file in {**self.kvfs.files, **dict.fromkeys(places)}:
-            if set(file.names) != places.get(file, set()):
-                yield f"a file has {len(places.get(file, set()))} names and knows of {len(file.names)}"
-            if file not in self.kvfs.files:
-                yield "a name leads to a file that has ended"
-            if file.ttl is not None and file.names and not file.opens and file not in self.agenda:
-                yield "nobody looks after a time to live"
 
 
 def _no_file(path: str) -> NotFound:
