@@ -51,7 +51,7 @@ class Config:
     limits: InstanceLimits = field(default_factory=InstanceLimits)
     core: CoreConfig = field(default_factory=CoreConfig)
     pages: int | None = None
-    """KV pages on the model's device, the scratch page included; None: as many as its memory suggests."""
+    """KV pages on the device for each model, the scratch page included; None: as many as its memory suggests."""
     host_pages: int | None = None
     """KV pages in the host's memory, for files that leave the device; None likewise, 0: there is no such tier."""
     max_processes: int = MAX_PROCESSES
@@ -62,14 +62,15 @@ class Config:
 class Runtime:
     """A whole host inside this process. An async context manager; every method belongs to its event loop.
 
-    `model` is a name, a directory, or loaded engines (the first one is the default); `device` is `cpu`, `cuda` or
-    `cuda:N` (default: CUDA if there is one); `tools` are Python functions, plain or async, that programs may call.
-    `home` keeps uploaded programs; default: the user's data directory if no other host owns it, else a temporary one.
+    `model` is a name or a directory, several of them (the first one is the default; NAME=MODEL gives one a name), or
+    loaded engines; `device` is `cpu`, `cuda` or `cuda:N` (default: CUDA if there is one); `tools` are Python functions,
+    plain or async, that programs may call. `home` keeps uploaded programs; default: the user's data directory if no
+    other host owns it, else a temporary one.
     """
 
     def __init__(
         self,
-        model: str | Sequence[Engine] = "tiny",
+        model: str | Sequence[str] | Sequence[Engine] = "tiny",
         *,
         device: str | None = None,
         attention: str | None = None,
@@ -123,15 +124,19 @@ class Runtime:
         await loop
 
     async def _load_engines(self) -> list[Engine]:
-        if not isinstance(self._model, str):
-            return list(self._model)
-        from symphony.engine.local import LocalEngine  # imports torch: only who runs a model pays for it
+        models = [self._model] if isinstance(self._model, str) else list(self._model)
+        names = [model for model in models if isinstance(model, str)]
+        if len(names) < len(models):
+            return [model for model in models if not isinstance(model, str)]
+        if not names:
+            raise Invalid("there is no model to run", "name one, such as 'tiny'")
+        from symphony.engine.loading import load_models  # imports torch: only who runs a model pays for it
 
         pages, slots = self._config.pages, self._config.host_pages
         if (pages is not None and pages < 2) or (slots is not None and slots < 0):
             raise Invalid(f"a pool of {pages} pages and {slots} on the host", "use 2 pages or more, and 0 or more")
-        load = partial(LocalEngine.load, device=self._device, attention=self._attention, pages=pages, host_pages=slots)
-        return [await asyncio.to_thread(load, self._model)]
+        load = partial(load_models, device=self._device, attention=self._attention, pages=pages, host_pages=slots)
+        return [*await asyncio.to_thread(load, names)]
 
     # ---- running programs
     async def run(self, program: str | Path | bytes, /, args: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
@@ -212,6 +217,8 @@ class Runtime:
         """The boot report."""
         debug = {"debug": "freed pages are poisoned, the books are audited when idle"}
         shown = {"home": str(self._store.path), **self._engines[0].describe()}
+        for engine in self._engines[1:]:
+            shown |= {f"{engine.info.name}: {what}": value for what, value in engine.describe().items()}
         return shown | debug if self._config.core.debug else shown
 
 

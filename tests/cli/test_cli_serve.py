@@ -90,7 +90,17 @@ def test_settings_come_from_options_the_environment_and_a_file(
     assert result.exit_code == 0, result.output
     config = seen["config"]
     assert (config.pages, config.host_pages, config.core.debug) == (300, 400, True)
-    assert (seen["port"], seen["model"]) == (7000, "other")
+    assert (seen["port"], seen["model"]) == (7000, ("other",))
+    assert terminal("serve", env={"SYMPHONY_MODEL": "tiny:small=a model"}).exit_code == 0
+    assert seen["model"] == ("tiny", "small=a model")
+    (terminal.directory / "host.toml").write_text('model = ["tiny", "draft=other"]')
+    assert terminal("serve", "--config", "host.toml").exit_code == 0
+    assert seen["model"] == ("tiny", "draft=other")
+    (terminal.directory / "host.toml").write_text('model = "one"')
+    assert terminal("serve", "--config", "host.toml").exit_code == 0
+    assert seen["model"] == ("one",)
+    assert terminal("serve", "--model", "a", "--model", "b").exit_code == 0
+    assert seen["model"] == ("a", "b")
     assert terminal("serve").exit_code == 0
     config = seen["config"]
     assert (config.pages, config.host_pages, config.core.debug, seen["port"]) == (None, None, False, 8080)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -110,9 +110,9 @@ class FakeProcess:
 class FakeRuntime:
     """Implements what http and cli use of `symphony.host.Runtime`; KV files are in a real core."""
 
-    def __init__(self, model: str = "tiny", **options: Any) -> None:
-        if model != "tiny":
-            raise NotFound(f"there is no model {model!r}", "use tiny")
+    def __init__(self, model: Sequence[str] = ("tiny",), **options: Any) -> None:
+        if list(model) != ["tiny"]:
+            raise NotFound(f"there is no model {model[0]!r}", "use tiny")
         self.options = options
         self.models = [TINY]
         self.notes: list[str] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import click
 
 from symphony.cli import target
 from symphony.cli.arguments import Words, from_annotations
+from symphony.cli.options import models_option
 from symphony.cli.remote import Remote, segment
 from symphony.cli.terminal import RunPrinter
 from symphony.cli.tools import load_tools
@@ -37,7 +39,7 @@ QUERY_BYTES = 4000
 @click.argument("program")
 @click.argument("assignments", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--json", "whole", metavar="JSON", help="All arguments as one JSON object; KEY=VALUE overrides it.")
-@click.option("--model", metavar="NAME|DIR", help="A model's name or directory (default: tiny).")
+@models_option()
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where the model runs (default: CUDA if there is one).")
 @click.option("--attention", type=click.Choice(["flash", "triton", "torch"]), help="The attention back end.")
 @click.option("--tools", metavar="FILE.py", help="Offer the public functions of a Python file as tools.")
@@ -51,6 +53,7 @@ def run(
     whole: str | None,
     url: str | None,
     timeout: float | None,
+    model: tuple[str, ...],
     **local: str | None,
 ) -> None:
     """Run PROGRAM: a .py, a .wasm, or the name of a sample or of an uploaded program.
@@ -61,10 +64,10 @@ def run(
     chosen = target.resolve(program)
     words = Words(assignments, whole)
     if url is not None:
-        _refuse_local_options(local)
+        _refuse_local_options({"model": next(iter(model), None), **local})
         status = run_remote(Remote(url), chosen, words, timeout)
     else:
-        status = asyncio.run(run_local(chosen, words, timeout, **local))
+        status = asyncio.run(run_local(chosen, words, timeout, model=model or ("tiny",), **local))
     ctx.exit(status)
 
 
@@ -73,7 +76,7 @@ async def run_local(
     words: Words,
     timeout: float | None,
     *,
-    model: str | None = None,
+    model: Sequence[str] = ("tiny",),
     device: str | None = None,
     attention: str | None = None,
     tools: str | None = None,
@@ -85,7 +88,7 @@ async def run_local(
     functions = load_tools(file) if file is not None else None
     from symphony.host import Runtime  # from here on it takes seconds
 
-    async with Runtime(model or "tiny", device=device, attention=attention, tools=functions) as runtime:
+    async with Runtime(model, device=device, attention=attention, tools=functions) as runtime:
         for note in runtime.notes:
             click.secho(f"note: {note}", err=True, dim=True)
         process = await _launch(runtime, chosen, words, timeout)

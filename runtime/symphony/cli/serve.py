@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from symphony.cli.options import config_option
+from symphony.cli.options import config_option, models_option
 from symphony.cli.terminal import pairs
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SYMPHONY"})
 @config_option
-@click.option("--model", default="tiny", show_default=True, metavar="NAME|DIR", help="The model to serve.")
+@models_option("tiny")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The loopback address to serve on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where the model runs (default: CUDA if there is one).")
@@ -33,7 +33,7 @@ def serve(
     host: str,
     port: int,
     tools: str | None,
-    model: str,
+    model: tuple[str, ...],
     pages: int | None,
     host_pages: int | None,
     debug: bool,
@@ -52,7 +52,7 @@ def serve(
     asyncio.run(serve_until_signal(host, port, model, tools=functions, config=config, **options))
 
 
-async def serve_until_signal(host: str, port: int, model: str, **options: Any) -> None:
+async def serve_until_signal(host: str, port: int, model: Sequence[str], **options: Any) -> None:
     """Bind first (a taken port shows before a model is loaded), boot, report, serve, stop.
 
     The first SIGINT or SIGTERM stops in order; a second one ends the process at once.

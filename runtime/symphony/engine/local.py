@@ -26,7 +26,7 @@ from symphony.engine.decode_graphs import CudaCapture, Decoded, DecodeGraphs
 from symphony.engine.host_tier import HostTier
 from symphony.engine.messages import GREEDY, Batch, ModelInfo, Reading, Readings, RowResult
 from symphony.engine.model import Transformer
-from symphony.engine.placement import device_name, find_device, find_dtype, host_pages, pool_pages
+from symphony.engine.placement import ALONE, Budget, device_name, find_device, find_dtype, host_pages, pool_pages
 from symphony.engine.sampler import Sampler
 from symphony.engine.tokenizer import Tokenizer
 from symphony.engine.weights import Checkpoint, digest
@@ -84,6 +84,7 @@ class LocalEngine:
         attention: str | None = None,
         threads: int | None = None,
         graphs: bool = True,
+        budget: Budget = ALONE,
     ) -> LocalEngine:
         """Load a model; blocks.
 
@@ -92,6 +93,7 @@ class LocalEngine:
         checkpoint's own. `pages`: of the pool, scratch page included; None sizes it from memory. `host_pages`: slots of
         the host tier; None takes what `param` says, 0 has none. `threads`: of a CPU step; None takes all cores but one,
         which guests and the loop need. `graphs`: decode steps on a GPU run as CUDA graphs where the attention can.
+        `budget`: what sizes that are not given may take.
         Raises NotFound, Invalid, Unavailable, NoSpace.
         """
         directory = registry.find(model)
@@ -100,7 +102,9 @@ class LocalEngine:
         kind = find_dtype(dtype, config, where)
         worker = ThreadPoolExecutor(1, "engine", _prepare_thread, (threads or max((os.cpu_count() or 1) - 1, 1), where))
         try:
-            future = worker.submit(_load, directory, config, where, kind, pages, host_pages, page_size, attention)
+            future = worker.submit(
+                _load, directory, config, where, kind, pages, host_pages, page_size, attention, budget
+            )
             transformer, backend, tier, identity = future.result()
             tokenizer = Tokenizer.load(directory / "tokenizer.json", config.vocab_size)
             chat = ChatTemplate.load(directory)
@@ -120,7 +124,6 @@ class LocalEngine:
             bytes_per_page=shape.bytes_per_page(kind),
             device=str(where),
             host_pages=tier.slots,
-            windowed=config.window is not None,
             sampling=config.sampling,
         )
         description = {
@@ -257,6 +260,7 @@ def _load(
     slots: int | None,
     page_size: int | None,
     attention: str | None,
+    budget: Budget,
 ) -> tuple[Transformer, PagedAttention, HostTier, str]:
     with torch.inference_mode(), ThreadPoolExecutor(1) as beside:
         weights = Checkpoint(directory, config, device)
@@ -265,7 +269,7 @@ def _load(
         model = Transformer(config, weights, dtype)
         size = page_size or (16 if device.type == "cpu" else 64)
         one = PoolShape(config.layers, 1, size, config.heads, config.kv_heads, config.head_dim)
-        count = pages or pool_pages(one.bytes_per_page(dtype), size, config.context_limit, device)
+        count = pages or pool_pages(one.bytes_per_page(dtype), size, config.context_limit, device, budget)
         shape = PoolShape(config.layers, count, size, config.heads, config.kv_heads, config.head_dim)
         try:
             backend = open_attention(attention, shape, model.rope(), model.scale, dtype, device)
@@ -273,7 +277,7 @@ def _load(
             raise Unavailable(str(e), "leave --attention out to take the best one that runs here") from e
         except (MemoryError, torch.OutOfMemoryError) as e:
             raise NoSpace(f"{count} KV pages of {size} tokens do not fit into memory", "ask for fewer pages") from e
-        held = host_pages(one.bytes_per_page(dtype), device) if slots is None else slots
+        held = host_pages(one.bytes_per_page(dtype), device, budget) if slots is None else slots
         return model, backend, HostTier(backend, held, dtype, device), identity.result()
 
 

@@ -80,8 +80,8 @@ class Row:
     position `i` after the entries before it; a row over derived entries gives its position even if it equals `start`.
     The context limit counts positions, and so do sliding windows."""
     earlier: Sequence[int] = ()
-    """With `position`, where the model has windowed layers: positions of the entries before `tokens`, ascending; those
-    beyond the end of this list count on."""
+    """With `position`: positions of the sequence's first entries, ascending; those that this does not list count on.
+    Sliding windows need them."""
 
 
 @dataclass(slots=True)
@@ -148,8 +148,6 @@ class ModelInfo:
     """Identifies (weights, KV dtype, RoPE): the root of prefix hashes."""
     bytes_per_page: int = 0
     device: str = "cpu"
-    windowed: bool = False
-    """Some layers have a sliding window: rows over derived entries must tell the positions of the earlier ones."""
     sampling: Sampling | None = None
     """What the model's makers suggest; None: nothing, or greedy."""
     host_pages: int = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 
 import torch
 
@@ -53,23 +54,44 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({os.cpu_count()} cores)"
 
 
-def pool_pages(page_bytes: int, page_size: int, context_limit: int, device: torch.device) -> int:
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a model may take where others are to be loaded too."""
+
+    pool_bytes: int | None = None
+    """Bytes of a GPU's memory for its pages; None: most of what is free once its weights are loaded."""
+    host_share: float = 1.0
+    """Of all that the host has for pages."""
+
+
+ALONE = Budget()
+
+
+def pool_pages(page_bytes: int, page_size: int, context_limit: int, device: torch.device, budget: Budget) -> int:
     """Pages of a pool whose size was not given: at least one full context on a CPU, what is free on a GPU.
 
     Raises NoSpace.
     """
     if device.type == "cpu":
         return 1 + max(param.KV_POOL_BYTES_CPU // page_bytes, math.ceil(context_limit / page_size))
-    free, _ = torch.cuda.mem_get_info(device)
-    count = int(free * param.KV_POOL_SHARE_GPU) // page_bytes
+    count = (most_pool_bytes(device) if budget.pool_bytes is None else budget.pool_bytes) // page_bytes
     if count < 2:
-        raise NoSpace(f"{free >> 20} MiB of free GPU memory hold no KV pages", "use a smaller model or another GPU")
+        raise NoSpace("the free GPU memory holds no KV pages", "use a smaller model, fewer models, or another GPU")
     return count
 
 
-def host_pages(page_bytes: int, device: torch.device) -> int:
+def most_pool_bytes(device: torch.device, weights: int = 0) -> int:
+    """Bytes that pages may take on a GPU, once so many more bytes of weights are loaded; 0 on a CPU."""
+    if device.type == "cpu":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(int((free - weights) * param.KV_POOL_SHARE_GPU), 0)
+
+
+def host_pages(page_bytes: int, device: torch.device, budget: Budget) -> int:
     """Slots of a host tier whose size was not given."""
     if device.type == "cpu":
-        return param.KV_HOST_BYTES_CPU // page_bytes
+        return int(param.KV_HOST_BYTES_CPU * budget.host_share) // page_bytes
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(param.KV_HOST_BYTES_GPU, int(memory * param.KV_HOST_SHARE_GPU)) // page_bytes
+    most = min(param.KV_HOST_BYTES_GPU, int(memory * param.KV_HOST_SHARE_GPU))
+    return int(most * budget.host_share) // page_bytes

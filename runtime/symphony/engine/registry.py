@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from symphony.errors import NotFound
+from symphony.errors import Invalid, NotFound
 
 PACKAGED = ("tiny",)
 """Models that come with Symphony."""
 
+_NAME = re.compile(r"[\w.-]+")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -32,6 +34,19 @@ def find(model: str) -> Path:
     raise NotFound(
         f"there is no model {model!r}", f"give {' or '.join(PACKAGED)}, a directory, or ORG/NAME of a downloaded model"
     )
+
+
+def name_models(models: Sequence[str]) -> list[tuple[str, str]]:
+    """(name, model) of each; `models` are models or NAME=MODEL. Raises Invalid for a name that is given twice."""
+    named: list[tuple[str, str]] = []
+    for text in models:
+        name, separator, model = text.partition("=")
+        if not separator or not _NAME.fullmatch(name) or Path(text).expanduser().is_dir():
+            name, model = short_name(text), text
+        if name in [other for other, _ in named]:
+            raise Invalid(f"two models are named {name!r}", f"give one another name: --model other={model}")
+        named.append((name, model))
+    return named
 
 
 def short_name(model: str) -> str:
