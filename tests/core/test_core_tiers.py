@@ -791,6 +791,26 @@ async def test_who_shares_the_page_to_be_written_gives_way() -> None:
         await h.ask(s, g, twin)
 
 
+@pytest.mark.parametrize("token_seconds", [MOVE, DROP])
+@pytest.mark.parametrize("forks", [1, 2])
+def test_who_shares_nothing_but_that_page_gives_way(token_seconds: float, forks: int) -> None:
+    """The pool is full, no page comes free, and yet nothing has to be copied any more."""
+
+    @run
+    async def test() -> None:
+        async with Tiers(token_seconds, pages=11, page_size=2) as h:
+            s = h.session()
+            f, shadow = await h.make(s, text(19))
+            others = [await h.core.fork(s, f) for _ in range(forks)]
+            await h.feed(s, f, shadow, [1])
+            for g in others:
+                twin = (await h.make(s, []))[1]
+                twin.become(twin.after(text(19)))
+                await h.feed(s, g, twin, [2])
+
+    test()
+
+
 @run
 async def test_a_share_is_freed_where_another_tenant_takes_over_the_charge() -> None:
     async with Tiers(tenant_page_share=0.5) as h:

@@ -108,9 +108,9 @@ class Room:
         coming: set[bytes] = set()  # prefix pages that the step computes
         size = self._arena.page_size
         active = self._crowd.active
+        self._due = math.inf
         if self._starved is not None:
             self._starved = None
-            self._due = math.inf
             self._shut.clear()
             self._queued.clear()
             self._claimed = 0
@@ -285,10 +285,10 @@ class Room:
             self._starve(favoured, shortage)
             self._queued.add(tenant)
             return False
-        before = self._arena.available, pool.used.get(favoured.tenant, 0)
+        before = self._arena.available, pool.used.get(favoured.tenant, 0), pool.refs[shared]
         for file, operation in victims:
             self._discard(file, operation)
-        if (self._arena.available, pool.used.get(favoured.tenant, 0)) != before:
+        if (self._arena.available, pool.used.get(favoured.tenant, 0), pool.refs[shared]) != before:
             return True
         self._starve(favoured, shortage)
         self._claimed += pages
