@@ -422,18 +422,20 @@ class Room:
         start = self._clock()
         done = True
         try:
-            await self._engine.move(out, back)
+            if out or back:
+                await self._engine.move(out, back)
         except Exception:
             _log.exception("a move of K/V between device and host failed; the host tier is not used any more")
             self.tiers.usable = done = False
-        costs = self._arena.costs
-        costs.page_seconds += 0.2 * ((self._clock() - start) / (len(out) + len(back)) - costs.page_seconds)
+        if count := len(out) + len(back):
+            costs = self._arena.costs
+            costs.page_seconds += 0.2 * ((self._clock() - start) / count - costs.page_seconds)
         for move in moves:
             valid = move.file.move is move
             self.tiers.finish(move, done)
             if not move.out:
                 move.file.resident = self._clock()
-                if valid and not done:
+                if valid and not move.done:
                     self._lost(move.file)
 
     def _lost(self, file: File) -> None:
