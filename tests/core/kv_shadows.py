@@ -96,10 +96,9 @@ class Shadows(Host):
         """Have it moved to the host, now."""
         self.arena.costs.token_seconds = 1e9
         await self.core.advise(session, file, "dont-need")
-        while self.room.moves():
+        while self.room.moves():  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0)
         assert self.tier(session, file) == "host"
 
     def tier(self, session: int, file: int) -> str:
         return self.real(session, file).tier
-

@@ -6,6 +6,7 @@ pages, tiers, prefix cache or batches: whatever those do must not show.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +75,7 @@ class Shadow:
         found = [self.entries[i] for start, end in ranges for i in range(start, end)]
         if rebase:
             return [shifted([entry], i - entry.position)[0] for i, entry in enumerate(found)]
-        ascending = all(a.position < b.position for a, b in zip(found, found[1:], strict=False))
+        ascending = all(a.position < b.position for a, b in itertools.pairwise(found))
         return found if ascending else None
 
     def renumbered(self, start: int, end: int, position: int) -> list[Entry]:

@@ -63,7 +63,7 @@ class Tiers(Shadows):
     async def stow(self, session: int, file: int) -> None:
         before, self.arena.costs.token_seconds = self.arena.costs.token_seconds, MOVE
         await self.core.advise(session, file, "dont-need")
-        while self.room.moves():
+        while self.room.moves():  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.001)
         assert self.tier(session, file) == "host"
         self.arena.costs.token_seconds = before
@@ -113,7 +113,9 @@ async def test_generations_go_on_after_preemption_by_moves() -> None:
                 await h.feed(s, f, shadow, [i])
 
         await asyncio.gather(*(guest(i) for i in range(6)), *(derived(*source) for source in sources))
-        assert h.room.preemptions and h.room.tiers.stowed_pages and h.room.tiers.recalled_pages
+        assert h.room.preemptions
+        assert h.room.tiers.stowed_pages
+        assert h.room.tiers.recalled_pages
 
 
 @run
@@ -193,7 +195,8 @@ async def test_what_the_host_cannot_take_empties_nobody() -> None:
         await h.stow(s, f)
         g, _ = await h.make(s, text(28, 2))
         await h.core.advise(s, g, "dont-need")
-        assert h.tier(s, g) == "evicted" and h.tier(s, f) == "host"
+        assert h.tier(s, g) == "evicted"
+        assert h.tier(s, f) == "host"
         await h.feed(s, f, plain, [1])
 
 
@@ -305,7 +308,7 @@ class Held(Tiers):
 
     async def arrive(self) -> None:
         self.gate.open.set()
-        while self.room.moves():
+        while self.room.moves():  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.001)
         self.core.check_integrity()
 
@@ -316,7 +319,9 @@ KINDS = pytest.mark.parametrize("derived", [False, True])
 
 @WAYS
 @KINDS
-@pytest.mark.parametrize("what", ["use", "cut", "empty", "append", "fork", "close", "kill", "cancel", "extract", "both"])
+@pytest.mark.parametrize(
+    "what", ["use", "cut", "empty", "append", "fork", "close", "kill", "cancel", "extract", "turn"]
+)
 def test_what_is_done_to_a_file_that_moves(way: str, derived: bool, what: str) -> None:
     @run
     async def test() -> None:
@@ -676,7 +681,7 @@ async def test_cached_pages_count_once_they_are_used() -> None:
         ann = h.session("ann")
         f, _ = await h.make(ann, text(32))
         await h.core.close_file(ann, f)
-        g, _ = await h.make(ann, text(16, 1))
+        _g, _ = await h.make(ann, text(16, 1))
         k, again = await h.make(ann, text(32))
         assert h.arena.pool.used["ann"] <= 8
         await h.ask(ann, k, again)
@@ -717,7 +722,8 @@ async def test_the_charge_moves_to_who_still_holds_it() -> None:
         assert h.arena.pool.used == {"bob": 5}
         await h.stow(bob, g)
         k = await h.core.fork(bob, g)
-        assert h.arena.host.used == {"bob": 5} and not h.arena.pool.used
+        assert h.arena.host.used == {"bob": 5}
+        assert not h.arena.pool.used
         await h.core.close_file(bob, g)
         await h.feed(bob, k, shadow.clone("bob", h.real(bob, k)), [1])
 
@@ -789,6 +795,26 @@ async def test_who_shares_the_page_to_be_written_gives_way() -> None:
         await h.feed(s, f, shadow, text(5, 2))
         assert h.tier(s, g) == "evicted"
         await h.ask(s, g, twin)
+
+
+@pytest.mark.parametrize("token_seconds", [MOVE, DROP])
+@pytest.mark.parametrize("forks", [1, 2])
+def test_who_shares_nothing_but_that_page_gives_way(token_seconds: float, forks: int) -> None:
+    """The pool is full, no page comes free, and yet nothing has to be copied any more."""
+
+    @run
+    async def test() -> None:
+        async with Tiers(token_seconds, pages=11, page_size=2) as h:
+            s = h.session()
+            f, shadow = await h.make(s, text(19))
+            others = [await h.core.fork(s, f) for _ in range(forks)]
+            await h.feed(s, f, shadow, [1])
+            for g in others:
+                twin = (await h.make(s, []))[1]
+                twin.become(twin.after(text(19)))
+                await h.feed(s, g, twin, [2])
+
+    test()
 
 
 @run

@@ -40,7 +40,13 @@ def test_extract_goes_on_from_what_it_kept(size: int, length: int, rebase: bool)
         async with Shadows(pages=64, page_size=size) as h:
             s = h.session()
             f, source = await h.make(s, text(length))
-            cuts = [[(0, length)], [(0, 5), (9, length)], [(3, length - 2)], [(2, 3), (4, 4), (8, 13)], [(0, 8), (8, 15)]]
+            cuts = [
+                [(0, length)],
+                [(0, 5), (9, length)],
+                [(3, length - 2)],
+                [(2, 3), (4, 4), (8, 13)],
+                [(0, 8), (8, 15)],
+            ]
             for ranges in cuts:
                 part, shadow = await h.extract(s, f, source, ranges, rebase)
                 for i in range(3):
@@ -137,7 +143,8 @@ async def test_the_same_place_behind_other_tokens_is_derived() -> None:
         await h.append(s, k, same, g, source, 8, 16)
         assert same.plain == (await h.core.stat(s, k)).plain == 16
         _, fresh = await h.make(s, [*text(8, 3), *text(16)[8:]])
-        assert fresh.entries[:8] == target.entries[:8] and fresh.entries[8] != target.entries[8]
+        assert fresh.entries[:8] == target.entries[:8]
+        assert fresh.entries[8] != target.entries[8]
         assert h.core.usage(s).reused_tokens == 16, "of both texts, the first half"
 
 
@@ -269,7 +276,7 @@ async def test_another_tenants_entries_are_copied_under_ones_own_name() -> None:
         part, shadow = await h.extract(bob, opened, theirs, [(0, 12)])
         assert h.real(bob, part).tenant == "bob"
         await h.feed(bob, part, shadow, [1])
-        own, again = await h.make(bob, text(14))
+        _own, again = await h.make(bob, text(14))
         assert h.core.usage(bob).reused_tokens == 0, "pages of ann are no hits for bob"
         assert again.entries == source.entries
         await h.core.close_session(ann)
@@ -409,7 +416,7 @@ async def test_a_copy_that_never_fits_does_not_touch_others() -> None:
     async with Shadows(pages=9, page_size=4) as h:
         s = h.session()
         f, source = await h.make(s, text(20))
-        g, other = await h.make(s, [9])
+        g, _other = await h.make(s, [9])
         long = asyncio.create_task(h.generate(s, g, [], max_tokens=20, chunk_tokens=3))
         await settle(3)
         await refused(h, NoSpace, "40 tokens need 10 KV pages", h.core.append_from(s, f, f, 0, 20))

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from engine.kv_files import PROBE, Reference
 from parity_driver import load_reference, make_model
 
+from engine.kv_files import PROBE, Reference
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
 from symphony.core.messages import GenerateOptions, Readings
@@ -94,7 +94,7 @@ class Desk:
     async def send_away(self, file: int) -> None:
         """To the host, or to nowhere."""
         await self.core.advise(self.session, file, "dont-need")
-        while self.room.moves():
+        while self.room.moves():  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.001)
         for page in list(self.arena.cache.idle):  # so that nothing is found again
             self.arena.cache.forget(page)

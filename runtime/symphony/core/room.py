@@ -108,9 +108,9 @@ class Room:
         coming: set[bytes] = set()  # prefix pages that the step computes
         size = self._arena.page_size
         active = self._crowd.active
+        self._due = math.inf
         if self._starved is not None:
             self._starved = None
-            self._due = math.inf
             self._shut.clear()
             self._queued.clear()
             self._claimed = 0
@@ -285,10 +285,10 @@ class Room:
             self._starve(favoured, shortage)
             self._queued.add(tenant)
             return False
-        before = self._arena.available, pool.used.get(favoured.tenant, 0)
+        before = self._arena.available, pool.used.get(favoured.tenant, 0), pool.refs[shared]
         for file, operation in victims:
             self._discard(file, operation)
-        if (self._arena.available, pool.used.get(favoured.tenant, 0)) != before:
+        if (self._arena.available, pool.used.get(favoured.tenant, 0), pool.refs[shared]) != before:
             return True
         self._starve(favoured, shortage)
         self._claimed += pages
@@ -422,18 +422,20 @@ class Room:
         start = self._clock()
         done = True
         try:
-            await self._engine.move(out, back)
+            if out or back:
+                await self._engine.move(out, back)
         except Exception:
             _log.exception("a move of K/V between device and host failed; the host tier is not used any more")
             self.tiers.usable = done = False
-        costs = self._arena.costs
-        costs.page_seconds += 0.2 * ((self._clock() - start) / (len(out) + len(back)) - costs.page_seconds)
+        if count := len(out) + len(back):
+            costs = self._arena.costs
+            costs.page_seconds += 0.2 * ((self._clock() - start) / count - costs.page_seconds)
         for move in moves:
             valid = move.file.move is move
             self.tiers.finish(move, done)
             if not move.out:
                 move.file.resident = self._clock()
-                if valid and not done:
+                if valid and not move.done:
                     self._lost(move.file)
 
     def _lost(self, file: File) -> None:

@@ -35,11 +35,15 @@ class Move:
     slots: list[int]
     """Likewise the slots. When coming back there may be more pages than slots: room to go on."""
     copies: list[tuple[int, int]]
-    """(page, slot) pairs whose contents have to be copied; the others have twins already."""
+    """(page, slot) pairs whose contents have to be copied; the others have twins already, or will have by `needs`."""
+    needs: set[Move]
+    """Moves that are not over and copy what this one shares."""
     gain: int = 0
     """Pages that become available when it is over (out)."""
     partial: int = -1
     """The page that the file will write next (back)."""
+    done: bool = False
+    """It is over, and what it copied is there."""
 
 
 class Tiers:
@@ -57,6 +61,10 @@ class Tiers:
         self.recalled_pages = 0
         self.dropped_tokens = 0
         """Entries given up, to be computed again if somebody wants them."""
+        self._leaving: dict[int, tuple[int, Move]] = {}
+        """Pages that a move copies now: to which slot."""
+        self._arriving: dict[int, tuple[int, Move]] = {}
+        """Slots that a move copies now: to which page."""
 
     # ---- off the device ------------------------------------------------------------------------------------------
     def discard(self, file: File) -> bool:
@@ -102,22 +110,31 @@ class Tiers:
             del file.pages[held:]
         gain = arena.pool.private(file.pages)
         arena.ref(file.pages, file.tenant)
-        move = Move(file, file.tenant, True, list(file.pages), [], [], gain)
+        move = Move(file, file.tenant, True, list(file.pages), [], [], set(), gain)
         for page in move.pages:
-            slot = arena.slot_of_page.get(page)
+            slot = self._slot_of(page, move)
             if slot is not None:
                 arena.host.ref((slot,), file.tenant)
             else:
                 slot = arena.host.take(file.tenant)
                 move.copies.append((page, slot))
+                self._leaving[page] = slot, move
             move.slots.append(slot)
         file.move = move
-        if move.copies:
+        if move.copies or move.needs:
             arena.coming += gain
             self.waiting.append(move)
         else:
             move.gain = 0
             self.finish(move, True)
+
+    def _slot_of(self, page: int, move: Move) -> int | None:
+        """The slot that holds the same as the page, or will when another move is over."""
+        if page in self._leaving:
+            slot, other = self._leaving[page]
+            move.needs.add(other)
+            return slot
+        return self.arena.slot_of_page.get(page)
 
     def _make_slots(self, file: File) -> bool:
         """Enough free slots for the file, dropping plain files' K/V from the host for it, the oldest first. False:
@@ -149,8 +166,9 @@ class Tiers:
 
     def _slots_for(self, file: File) -> int:
         """Slots that the file needs and that do not hold the same as its pages yet."""
-        twins, pages = self.arena.slot_of_page, file.pages
-        return sum([page not in twins for page in pages[: self.arena.pages_for(file.computed)]])
+        twins, leaving = self.arena.slot_of_page, self._leaving
+        pages = file.pages[: self.arena.pages_for(file.computed)]
+        return sum([page not in twins and page not in leaving for page in pages])
 
     def _only_in(self, files: Iterable[File]) -> int:
         """Slots that nobody else holds."""
@@ -173,10 +191,11 @@ class Tiers:
         total = arena.pages_for(max(upto, file.computed))
         kvfs.check_fits(file, total, upto)
         partial = file.computed // arena.page_size if file.computed % arena.page_size else -1
+        move = Move(file, file.tenant, False, [], list(file.slots), [], set())
         twins = {
-            index: arena.page_of_slot[slot]
+            index: page
             for index, slot in enumerate(file.slots)
-            if slot in arena.page_of_slot and index != partial
+            if index != partial and (page := self._page_of(slot, move)) is not None
         }
         cached = sum([not arena.pool.refs[page] for page in twins.values()])
         missing = kvfs.shortage(file, total - len(twins) + cached, spare)
@@ -185,25 +204,43 @@ class Tiers:
         for page in twins.values():
             arena.hold(page, file.tenant)
         fresh = iter(arena.take(total - len(twins), file.tenant))
-        pages = [twins[index] if index in twins else next(fresh) for index in range(total)]
-        copies = [(pages[index], slot) for index, slot in enumerate(file.slots) if index not in twins]
+        move.pages = pages = [twins[index] if index in twins else next(fresh) for index in range(total)]
+        move.copies = [(pages[index], slot) for index, slot in enumerate(file.slots) if index not in twins]
         if arena.freed:
             arena.freed = [page for page in arena.freed if page not in pages]  # a move writes them beside steps
         arena.host.ref(file.slots, file.tenant)
-        file.move = Move(file, file.tenant, False, pages, list(file.slots), copies)
         if partial >= 0:
-            file.move.partial = pages[partial]
-        if copies:
-            self.waiting.append(file.move)
+            move.partial = pages[partial]
+        for page, slot in move.copies:
+            if page != move.partial:
+                self._arriving[slot] = page, move
+        file.move = move
+        if move.copies or move.needs:
+            self.waiting.append(move)
         else:
-            self.finish(file.move, True)
+            self.finish(move, True)
         return None
+
+    def _page_of(self, slot: int, move: Move) -> int | None:
+        """The page that holds the same as the slot, or will when another move is over."""
+        if slot in self._arriving:
+            page, other = self._arriving[slot]
+            move.needs.add(other)
+            return page
+        return self.arena.page_of_slot.get(slot)
 
     # ---- the end of a move ---------------------------------------------------------------------------------------
     def finish(self, move: Move, done: bool) -> bool:
-        """The move is over (`done`), or lost. Returns whether the file is where it should be now."""
+        """The move is over (`done`), or lost; those it `needs` are over. Returns whether the file is where it should
+        be now."""
         file, arena = move.file, self.arena
         arena.coming -= move.gain
+        for page, slot in move.copies:
+            if self._leaving.get(page) == (slot, move):
+                del self._leaving[page]
+            if self._arriving.get(slot) == (page, move):
+                del self._arriving[slot]
+        move.done = done = done and all([other.done for other in move.needs])
         valid = file.move is move
         if valid:
             file.move = None
@@ -221,7 +258,7 @@ class Tiers:
     def _left(self, move: Move) -> None:
         file, arena = move.file, self.arena
         self.stowed_pages += len(move.copies)
-        for page, slot in move.copies:
+        for page, slot in zip(move.pages, move.slots, strict=True):
             arena.twin(page, slot)  # for as long as the page stays, with others or cached
         arena.unref(file.pages, file.tenant)
         file.pages, file.published = [], 0
@@ -230,7 +267,7 @@ class Tiers:
     def _arrived(self, move: Move) -> None:
         file, arena = move.file, self.arena
         self.recalled_pages += len(move.copies)
-        for page, slot in move.copies:
+        for page, slot in zip(move.pages, move.slots, strict=False):
             if page != move.partial:
                 arena.twin(page, slot)  # for as long as others hold the slot
         arena.unref_slots(file.slots, file.tenant)
