@@ -103,3 +103,76 @@ def test_where_templates_come_from(tmp_path):
     (tmp_path / "chat_template.jinja").write_text("{% if %}")
     with pytest.raises(Invalid, match="cannot be read"):
         ChatTemplate.load(tmp_path)
+
+
+TALK = {
+    "messages": [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": " hi "},
+        {
+            "role": "assistant",
+            "content": "<think>\nx\n</think>\n\nyes",
+            "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": 1, "b": "<x> é"}}}],
+        },
+        {"role": "tool", "content": "42"},
+        {"role": "user", "content": "more"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {}}}],
+    "add_generation_prompt": True,
+}
+IDIOMS = (
+    "{%- for m in messages -%}{%- generation -%} {{ m.content }} {%- endgeneration -%}{%- endfor -%}",
+    "{% for m in messages %}\n{% generation %}\n{{ m.content }}\n{% endgeneration %}\n{% endfor %}",
+    "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}{{ m.role }}"
+    "{% if loop.index0 > 2 %}{% break %}{% endif %}{% endfor %}",
+    "{% set ns = namespace(a=0) %}{% for m in messages[::-1] %}{% set i = (messages|length - 1) - loop.index0 %}"
+    "{% if m.role == 'user' and not(m.content.startswith('<t>')) %}{% set ns.a = i %}{% endif %}{% endfor %}{{ ns.a }}",
+    "{% set c = messages[2].content %}{{ c.split('</think>')[-1].lstrip('\\n') }}|"
+    "{{ c.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') }}",
+    "{{ tools | tojson }}{{ tools | tojson(indent=4) }}{% for t in tools %}{{ t.function | tojson }}{% endfor %}",
+    "{% for k, v in messages[2].tool_calls[0].function.arguments.items() %}{{ k }}={{ v }};{% endfor %}",
+    "{% if tools is not none and tools is defined and (tools | length) %}T{% endif %}{{ x is not defined }}"
+    "{{ messages[0].content is string }}{{ messages is iterable }}{{ messages[0] is mapping }}",
+    "{% macro f(x, y='z') %}[{{ x }}{{ y }}]{% endmacro %}{{ f('a') }}{{ f('b', y='c') }}",
+    "{% set rest = messages[1:] %}{{ rest[0]['role'] }}{{ '<|' ~ messages[0].role ~ '|>' + bos_token }}",
+    "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}",
+    "{{ messages | map(attribute='role') | join(',') }}",
+    "{{ messages[0].get('content') }}{{ messages[0].get('foo', 'else') }}{{ 'content' in messages[0] }}",
+    "{{ '%s-%d' | format('a', 3) }}{{ 'a-b'.replace('-', '_') }}{{ 'abc'.title() }}{{ messages[1].content | trim }}",
+    "{{ 1.0 }} {{ 3 // 2 }} {{ true }} {{ none }} {{ [1, 'a', none, true] }} {{ {'a': 1} }}",
+)
+
+
+@pytest.mark.parametrize("source", IDIOMS)
+def test_what_templates_do_renders_as_in_transformers(source):
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template = ChatTemplate(source, {"bos_token": "<s>"})
+    [[expected], _] = render_jinja_template(
+        [TALK["messages"]],
+        tools=TALK["tools"],
+        chat_template=source,
+        add_generation_prompt=True,
+        bos_token="<s>",
+    )
+    assert template.render(TALK) == expected
+
+
+def test_a_template_for_tools(tmp_path):
+    named = [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}, {"name": "x"}, 3]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    template = ChatTemplate.load(tmp_path)
+    assert template is not None
+    assert [template.render({"messages": [], "tools": t}) for t in (None, [], [{}])] == ["plain", "plain", "tools"]
+    (tmp_path / "chat_template.jinja").write_text("file")
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("tools in a file")
+    template = ChatTemplate.load(tmp_path)
+    assert template is not None
+    assert [template.render({"messages": [], "tools": t}) for t in (None, [{}])] == ["file", "tools in a file"]
+
+
+@pytest.mark.parametrize("entry", [3, [], ["x"], {"a": 1}, [{"name": "other", "template": "x"}]])
+def test_no_template(entry, tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": entry}))
+    assert ChatTemplate.load(tmp_path) is None

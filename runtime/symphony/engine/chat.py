@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from symphony import param
+from symphony.engine.config import read_json
 from symphony.errors import Invalid, LimitExceeded
+
+_TOOLS = "tool_use"
+"""What transformers calls a template for conversations with tools, where a model has one."""
+_GENERATION = re.compile(r"{%([-+]?)\s*(end)?generation\s*([-+]?)%}")
+"""A statement of transformers' own, which marks what a model is to learn and renders nothing."""
 
 
 class _Rejected(Exception):
@@ -21,9 +28,11 @@ class _Rejected(Exception):
 
 
 class ChatTemplate:
-    """One compiled template. Rendering does not block."""
+    """A compiled template, perhaps with one of its own for conversations with tools. Rendering does not block."""
 
-    def __init__(self, source: str, variables: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, source: str, variables: Mapping[str, Any] | None = None, *, for_tools: str | None = None
+    ) -> None:
         """`variables`: what the template may use besides the conversation (`bos_token`...). Raises Invalid."""
         import minijinja
 
@@ -38,28 +47,33 @@ class ChatTemplate:
         environment.add_global("strftime_now", _strftime_now)
         environment.add_filter("tojson", _tojson)
         try:
-            environment.add_template("chat", source)
+            environment.add_template("chat", _GENERATION.sub(_harmless, source))
+            if for_tools is not None:
+                environment.add_template("tools", _GENERATION.sub(_harmless, for_tools))
         except self._errors as e:
             raise Invalid(
                 f"the model's chat template cannot be read: {_reason(e)}", "download chat_template.jinja again"
             ) from e
         self._environment = environment
+        self._for_tools = "chat" if for_tools is None else "tools"
         self._variables = dict(variables or {})
 
     @classmethod
     def load(cls, directory: Path) -> ChatTemplate | None:
-        """The template of a model directory: chat_template.jinja, or the entry of tokenizer_config.json; or None."""
-        path, config = directory / "chat_template.jinja", _tokenizer_config(directory)
-        try:
-            source: Any = path.read_text("utf-8") if path.is_file() else config.get("chat_template")
-        except UnicodeDecodeError as e:
-            raise Invalid(f"{path} is not UTF-8 text: {e}", "download the model again") from e
-        if isinstance(source, list):  # several named ones
-            source = next((t["template"] for t in source if t.get("name") == "default"), None)
-        if not isinstance(source, str):
+        """The template of a model directory: chat_template.jinja, or the entry of tokenizer_config.json; or None.
+
+        Raises Invalid for a template that cannot be read.
+        """
+        config = read_json(directory / "tokenizer_config.json", required=False)
+        found = _named(config.get("chat_template"))
+        for name, file in (("default", "chat_template.jinja"), (_TOOLS, f"additional_chat_templates/{_TOOLS}.jinja")):
+            if (directory / file).is_file():
+                found[name] = _read(directory / file)
+        if "default" not in found:
             return None
         names = ("bos_token", "eos_token", "pad_token", "unk_token")
-        return cls(source, {name: _token_text(config[name]) for name in names if config.get(name)})
+        variables = {name: _token_text(config[name]) for name in names if config.get(name)}
+        return cls(found["default"], variables, for_tools=found.get(_TOOLS))
 
     def render(self, conversation: dict[str, Any]) -> str:
         """The prompt's text.
@@ -71,7 +85,7 @@ class ChatTemplate:
             raise Invalid("the conversation has no list of messages", 'give {"messages": [{"role", "content"}, ...]}')
         arguments = {"add_generation_prompt": False, "tools": None, "documents": None} | self._variables | conversation
         try:
-            text = self._environment.render_template("chat", **arguments)
+            text = self._environment.render_template(self._for_tools if arguments["tools"] else "chat", **arguments)
         except _Rejected as e:
             raise Invalid(f"the chat template rejected the conversation: {e}") from e
         except self._errors as e:
@@ -108,13 +122,24 @@ def _tojson(value: Any, indent: int | None = None, **_options: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def _tokenizer_config(directory: Path) -> dict[str, Any]:
-    path = directory / "tokenizer_config.json"
+def _named(source: Any) -> dict[str, str]:
+    """An entry of tokenizer_config.json: one template, or several with names."""
+    if isinstance(source, str):
+        return {"default": source}
+    entries = [entry for entry in source if isinstance(entry, dict)] if isinstance(source, list) else []
+    return {str(e.get("name")): e["template"] for e in entries if isinstance(e.get("template"), str)}
+
+
+def _read(path: Path) -> str:
     try:
-        config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    except ValueError as e:
-        raise Invalid(f"{path} is not JSON: {e}", "download the model again") from e
-    return config if isinstance(config, dict) else {}
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as e:
+        raise Invalid(f"{path} is not UTF-8 text: {e}", "download the model again") from e
+
+
+def _harmless(tag: re.Match[str]) -> str:
+    left, end, right = tag.groups()
+    return f"{{%{left} {'endif' if end else 'if true'} {right}%}}"
 
 
 def _token_text(token: Any) -> str:

@@ -124,7 +124,6 @@ class LocalEngine:
             bytes_per_page=shape.bytes_per_page(kind),
             device=str(where),
             host_pages=tier.slots,
-            sampling=config.sampling,
         )
         description = {
             "model": str(directory),

@@ -148,7 +148,5 @@ class ModelInfo:
     """Identifies (weights, KV dtype, RoPE): the root of prefix hashes."""
     bytes_per_page: int = 0
     device: str = "cpu"
-    sampling: Sampling | None = None
-    """What the model's makers suggest; None: nothing, or greedy."""
     host_pages: int = 0
     """Slots of the host tier, of one page each; their ids are `0..host_pages`."""
