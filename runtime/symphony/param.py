@@ -136,7 +136,7 @@ MAX_PINNED_SHARE = 0.5
 IDLE_SECONDS = 0.02
 """Seconds after which a file that nobody uses gives way first when others need pages: its process waits for something
 else than the model."""
-RESIDENCE_SECONDS = 0.02
+RESIDENCE_SECONDS = 0.1
 """Seconds that K/V in use stays on the device at least before others may take its pages..."""
 RESIDENCE_FACTOR = 8.0
 """...and at least so many times what its way out and back takes."""

@@ -251,6 +251,22 @@ async def test_a_page_that_is_written_has_no_twin_any_more() -> None:
 
 
 @run
+async def test_a_page_that_is_copied_into_has_no_twin_any_more() -> None:
+    async with Tiers(pages=33) as h:
+        s = h.session()
+        f, shadow = await h.derived(s, 18)
+        g = await h.core.fork(s, f)
+        twin = shadow.clone("t", h.real(s, g))
+        other, source = await h.make(s, text(9, 5))
+        await h.stow(s, f)
+        await h.append(s, g, twin, other, source, 3, 5)
+        assert h.real(s, g).slots == []
+        await h.stow(s, g)
+        await h.ask(s, f, shadow)
+        await h.ask(s, g, twin)
+
+
+@run
 async def test_a_cut_page_that_is_written_has_no_twin_any_more() -> None:
     async with Tiers(pages=33) as h:
         s = h.session()
