@@ -480,6 +480,48 @@ def test_a_move_back_is_lost(derived: bool, how: str, caplog: pytest.LogCaptureF
     assert "host tier is not used any more" in caplog.text
 
 
+@KINDS
+def test_advice_on_a_busy_file_waits_for_nothing(derived: bool) -> None:
+    """Its operation needs the K/V; the advice is lost."""
+
+    @run
+    async def test() -> None:
+        async with Tiers(step_seconds=0.01) as h:
+            s = h.session()
+            f, shadow = await (h.derived(s, 18) if derived else h.make(s, text(18)))
+            op = await h.start_pred(s, f, [1])
+            for _ in range(4):
+                await h.core.advise(s, f, "dont-need")
+                await asyncio.sleep(0.003)
+                h.core.check_integrity()
+            [reading] = await h.arrival(op)
+            shadow.become(shadow.after([1]))
+            assert reading.sampled == h.engine.greedy_after(shadow.entries)
+            await h.feed(s, f, shadow, [1])
+
+    test()
+
+
+@run
+async def test_what_a_busy_file_was_moves_while_it_is_written() -> None:
+    """A private fork, opened in the middle of a step, does without the page that the step writes."""
+    async with Tiers(step_seconds=0.01) as h:
+        s = h.session()
+        f, shadow = await h.make(s, text(6))
+        await h.core.link(s, f, "/f")
+        op = await h.start_pred(s, f, [1])
+        await asyncio.sleep(0.005)
+        g = await h.core.open(s, None, "/f")
+        before = shadow.clone("t", h.real(s, g))
+        await h.core.advise(s, g, "dont-need")
+        await h.arrival(op)
+        shadow.become(shadow.after([1]))
+        await h.stow(s, f)
+        await h.feed(s, g, before, [2])
+        await h.feed(s, f, shadow, [3])
+        await h.core.unlink(s, "/f")
+
+
 # ---- back before it is asked for -----------------------------------------------------------------------------------
 @run
 async def test_a_process_that_wakes_gets_its_files_back() -> None:

@@ -111,6 +111,23 @@ async def test_whole_pages_are_shared_where_nothing_shifts() -> None:
 
 
 @run
+async def test_a_shared_page_is_copied_before_entries_come_into_it() -> None:
+    """Both forks get entries behind what they share."""
+    async with Shadows(pages=64, page_size=4) as h:
+        s = h.session()
+        f, one = await h.make(s, text(6))
+        g = await h.core.fork(s, f)
+        two = one.clone("t", h.real(s, g))
+        k, source = await h.make(s, text(9, 5))
+        await h.append(s, f, one, k, source, 0, 2)
+        await h.append(s, g, two, k, source, 4, 6)
+        await h.agree(s, f, one)
+        assert h.real(s, f).pages[0] == h.real(s, g).pages[0]
+        await h.feed(s, f, one, [1])
+        await h.feed(s, g, two, [1])
+
+
+@run
 async def test_what_is_plain() -> None:
     async with Shadows(pages=64, page_size=4) as h:
         s = h.session()
