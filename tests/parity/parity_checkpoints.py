@@ -65,12 +65,15 @@ CHECKPOINTS: dict[str, tuple[str, Mapping[str, Any]]] = {
 """Family and what differs from SIZES."""
 
 
-def make_checkpoint(name: str, root: Path, dtype: torch.dtype = torch.float32, shards: int = 1) -> Path:
-    """Write a directory as transformers does, with the tokenizer and the chat template of `tiny`."""
+def make_checkpoint(name: str, root: Path, dtype: torch.dtype = torch.float32, shards: int = 1, **members: Any) -> Path:
+    """Write a directory as transformers does, with the tokenizer and the chat template of `tiny`.
+
+    `members`: more of the configuration.
+    """
     import transformers
 
     family, changes = CHECKPOINTS[name]
-    config = getattr(transformers, family + "Config")(**{**SIZES, **changes})
+    config = getattr(transformers, family + "Config")(**{**SIZES, **changes, **members})
     model = getattr(transformers, family + "ForCausalLM")(config)
     _randomise(model, zlib.crc32(name.encode()))
     directory = root / name.replace(" ", "-")

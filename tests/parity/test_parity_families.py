@@ -14,6 +14,7 @@ from parity_checkpoints import CHECKPOINTS, make_checkpoint
 from parity_driver import GREEDY, PROBE, Driver, Readings, Sequence_, load_reference
 
 from symphony.engine.local import LocalEngine
+from symphony.engine.messages import Batch, Row
 
 TOLERANCE = 1e-4
 ASK = Readings(sample=GREEDY)
@@ -105,6 +106,28 @@ def test_far_positions(model):
     got += [driver.logprobs([(sequence, prompt[-40:-2])])[0]]
     got += [driver.logprobs([(sequence, [token])])[0] for token in prompt[-2:]]
     assert_close(torch.cat(got)[-140:], reference(prompt)[-140:])
+
+
+@pytest.mark.parametrize(
+    "name", ["llama-3 tied", "llama linear", "llama yarn", "qwen2 yarn", "qwen3", "mistral, window 24"]
+)
+@pytest.mark.parametrize("position", [8_191, 100_000, 130_900])
+def test_very_far_positions(name, position, tmp_path):
+    """Without the text before: RoPE is relative, but its angles are rounded where they are."""
+    from transformers import AutoModelForCausalLM
+
+    directory = make_checkpoint(name, tmp_path, max_position_embeddings=131_072)
+    engine = LocalEngine.load(str(directory), device="cpu", pages=8, host_pages=0, threads=1)
+    reference = AutoModelForCausalLM.from_pretrained(str(directory), dtype=torch.float32).eval()
+    prompt = tokens(2, 60)
+    row = Row(prompt, 0, [1, 2, 3, 4], range(60), Readings(logprobs=PROBE), position=position)
+    [result] = engine.run(Batch([row]))
+    got = torch.tensor([r.logprobs for r in result.readings])
+    with torch.inference_mode():
+        at = torch.arange(position, position + 60)[None]
+        expected = reference(torch.tensor([prompt]), position_ids=at).logits[0].log_softmax(-1)
+    assert_close(got, expected)
+    engine.close()
 
 
 def test_greedy_tokens(model):
