@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from symphony.engine import registry
-from symphony.engine.config import MAX_LAYERS, ModelConfig, Rope
+from symphony.engine import registry, rope
+from symphony.engine.config import FAMILIES, MAX_LAYERS, ModelConfig, Rope
 from symphony.engine.headers import survey
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import Batch, Readings, Row, Sampling
@@ -109,6 +112,40 @@ def test_layers_of_other_kinds(kinds):
     members = {"architectures": ["Qwen3ForCausalLM"], "use_sliding_window": True, "layer_types": kinds}
     with pytest.raises(Invalid, match="layer"):
         ModelConfig.parse({**RAW, **members}, {}, "")
+
+
+ANY = st.one_of(
+    st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), st.sampled_from(["", "x", "7", "silu"]),
+    st.lists(st.integers(0, 9), max_size=2),
+    st.dictionaries(st.sampled_from(["rope_type", "factor"]), st.floats(), max_size=2),
+)  # fmt: skip
+SCALING = st.dictionaries(
+    st.sampled_from(
+        ["rope_type", "type", "factor", "rope_theta", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow",
+         "mscale", "mscale_all_dim", "attention_factor", "original_max_position_embeddings", "partial_rotary_factor"]
+    ),
+    st.one_of(ANY, st.sampled_from(["yarn", "llama3", "linear", "dynamic", 2.0, 64])),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    members=st.dictionaries(
+        st.sampled_from([*RAW, "layer_types", "sliding_window", "use_sliding_window", "max_window_layers", "auto_map"]),
+        ANY,
+    ),
+    scaling=st.none() | SCALING,
+    family=st.sampled_from(list(FAMILIES)),
+    generation=st.dictionaries(st.sampled_from(["eos_token_id", "do_sample", "temperature", "top_k", "top_p"]), ANY),
+)
+def test_whatever_the_files_say_is_understood_or_refused(members, scaling, family, generation):
+    raw = {**RAW, "architectures": [family], "rope_scaling": scaling, **members}
+    with contextlib.suppress(Invalid):
+        config = ModelConfig.parse(raw, generation, "config.json")
+        assert len(config.windowed) == config.layers
+        assert config.heads % config.kv_heads == 0
+        assert 0 < config.rope.attention_factor < float("inf")
+        assert rope.frequencies(config.rope, min(config.head_dim, 256)).shape == (min(config.head_dim, 256) // 2,)
 
 
 def test_yarn_reaches_as_far_as_it_says():

@@ -138,7 +138,7 @@ class ModelConfig:
         limit = read.count("max_position_embeddings")
         rope = _rope(raw, limit, where, problems)
         if rope.kind == "yarn":
-            limit = max(limit, min(int(rope.original_context * rope.factor), MAX_COUNT))
+            limit = max(limit, int(min(rope.original_context * rope.factor, MAX_COUNT)))
         window, windowed = _windows(raw, read, family, layers, limit)
         heeds_attention = "attention_bias" in family.may_bias and bool(raw.get("attention_bias"))
         config = cls(
@@ -360,13 +360,13 @@ def _rope(raw: Mapping[str, Any], limit: int, where: str, problems: list[Problem
     if not isinstance(found, dict) or any(isinstance(value, dict) for value in found.values()):
         problems.append(Problem(f"{where}: RoPE that differs between layers is not supported", "choose another model"))
         found = {}
-    spec: dict[str, Any] = {"rope_theta": raw.get("rope_theta"), **found}
+    spec: dict[str, Any] = {name: raw.get(name) for name in ("rope_theta", "partial_rotary_factor")} | found
     if raw.get("original_max_position_embeddings") is not None:
         spec["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
     read = _Reader(spec, where, problems)
     theta = read.number("rope_theta", 10000.0, least=1.0)
     kind = str(spec.get("rope_type") or spec.get("type") or "default")
-    if float(raw.get("partial_rotary_factor") or spec.get("partial_rotary_factor") or 1.0) != 1.0:
+    if read.number("partial_rotary_factor", 1.0) != 1.0:
         problems.append(Problem(f"{where}: partial rotary embeddings are not supported", "choose another model"))
     if kind in ("default", "dynamic"):
         return Rope(theta)
