@@ -55,6 +55,8 @@ class Config:
     host_pages: int | None = None
     """KV pages in the host's memory, for files that leave the device; None likewise, 0: there is no such tier."""
     max_processes: int = MAX_PROCESSES
+    least_nice: int = 0
+    """Clients over HTTP may ask for this nice value and larger ones."""
     cache: Path | None = None
     """Where compiled code is kept; default: the user's cache directory."""
 
@@ -172,6 +174,11 @@ class Runtime:
     async def kill(self, process: Process) -> None:
         """End a process; returns when everything it held is released. No-op if it has ended."""
         await process.kill()
+
+    @property
+    def least_nice(self) -> int:
+        """The least nice value that clients may ask for."""
+        return self._config.least_nice
 
     def processes(self) -> list[Process]:
         return self._processes.all()

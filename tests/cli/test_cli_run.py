@@ -79,6 +79,23 @@ def test_timeout_and_options_reach_the_runtime(terminal: Terminal, runtimes: lis
         assert terminal("run", "my.py", *bad).exit_code == 2
 
 
+@pytest.mark.parametrize(("words", "nice"), [([], 0), (["--nice", "7"], 7), (["--nice", "-3"], -3)])
+def test_nice_here(words: list[str], nice: int, terminal: Terminal, runtimes: list[FakeRuntime]) -> None:
+    assert terminal("run", terminal.write("my.py", "echo"), *words).exit_code == 0
+    assert runtimes[0].launched[0][2].nice == nice
+    for bad in ("20", "-21", "1.5"):
+        assert terminal("run", "my.py", "--nice", bad).exit_code == 2
+
+
+def test_nice_on_a_server(terminal: Terminal, server: Server[FakeRuntime]) -> None:
+    program = terminal.write("my.py", "echo")
+    assert terminal("run", program, "--url", server.url, "--nice", "7").exit_code == 0
+    assert server.runtime.launched[0][2].nice == 7
+    refused = terminal("run", program, "--url", server.url, "--nice", "-3")
+    assert refused.exit_code == 1
+    assert "nice=-3 is less than 0" in refused.stderr
+
+
 def test_an_unknown_model_is_a_usage_error(terminal: Terminal, runtimes: list[FakeRuntime]) -> None:
     result = terminal("run", terminal.write("my.py", "echo"), "--model", "gpt")
     assert (result.exit_code, result.stderr) == (2, "error: there is no model 'gpt'\n  fix: use tiny\n")

@@ -84,12 +84,14 @@ def test_settings_come_from_options_the_environment_and_a_file(
         seen.update(options, port=port, model=model)
 
     monkeypatch.setattr("symphony.cli.serve.serve_until_signal", serve)
-    (terminal.directory / "host.toml").write_text("pages = 100\nhost-pages = 200\ndebug = true\nport = 7000\n")
+    (terminal.directory / "host.toml").write_text(
+        "pages = 100\nhost-pages = 200\nleast-nice = -5\ndebug = true\nport = 7000\n"
+    )
     words = ["serve", "--config", "host.toml", "--pages", "300"]
     result = terminal(*words, env={"SYMPHONY_HOST_PAGES": "400", "SYMPHONY_MODEL": "other"})
     assert result.exit_code == 0, result.output
     config = seen["config"]
-    assert (config.pages, config.host_pages, config.core.debug) == (300, 400, True)
+    assert (config.pages, config.host_pages, config.least_nice, config.core.debug) == (300, 400, -5, True)
     assert (seen["port"], seen["model"]) == (7000, ("other",))
     assert terminal("serve", env={"SYMPHONY_MODEL": "tiny:small=a model"}).exit_code == 0
     assert seen["model"] == ("tiny", "small=a model")
@@ -115,6 +117,7 @@ def test_wrong_settings(terminal: Terminal, runtimes: list[FakeRuntime]) -> None
         ('port = "high"', "not a valid integer"),
         ("pages = 1", "not in the range"),
         ("host-pages = -1", "not in the range"),
+        ("least-nice = 20", "not in the range"),
     ):
         file.write_text(text)
         result = terminal("serve", "--config", str(file))

@@ -23,7 +23,13 @@ from symphony.cli.top import _Rates, frame
 
 def process(pid: int, **fields: Any) -> dict[str, Any]:
     usage = {"prompt_tokens": 10, "generated_tokens": pid, "cpu_us": 1500, "wall_us": 61_000_000}
-    plain = {"program": "agent", "state": "swapped", "waits_for": ["tool"], "pages": {"device": 0, "host": 12}}
+    plain = {
+        "program": "agent",
+        "state": "swapped",
+        "nice": 0,
+        "waits_for": ["tool"],
+        "pages": {"device": 0, "host": 12},
+    }
     return {"pid": pid, "usage": usage, **plain, **fields}
 
 
@@ -37,10 +43,12 @@ def status(**fields: Any) -> dict[str, Any]:
 
 def test_ps_and_top_of_a_server(terminal: Terminal, server: Server[FakeRuntime]) -> None:
     url = ["--url", server.url]
-    assert " ".join(terminal("ps", *url).stdout.split()) == "PID PROGRAM STATE WAITS FOR DEVICE HOST TOKENS CPU-S AGE"
-    pid = Remote(server.url).call("POST", "/v1/run", {"detach": "1"}, b"wait")["pid"]
+    assert (
+        " ".join(terminal("ps", *url).stdout.split()) == "PID PROGRAM STATE NI WAITS FOR DEVICE HOST TOKENS CPU-S AGE"
+    )
+    pid = Remote(server.url).call("POST", "/v1/run", {"detach": "1", "nice": "7"}, b"wait")["pid"]
     server.runtime.process(pid).session = server.call(server.runtime.write("/f", "x" * 40))
-    row = [str(pid), "wait", "running", "tool", "3", "0", "39", "0.00", "0s"]
+    row = [str(pid), "wait", "running", "7", "tool", "3", "0", "39", "0.00", "0s"]
     assert terminal("ps", *url).stdout.splitlines()[1].split() == row
     assert json.loads(terminal("ps", "--json", *url).stdout)["processes"][0]["pages"] == {"device": 3, "host": 0}
     shown = terminal("top", *url).stdout.splitlines()  # no terminal: once
@@ -48,7 +56,7 @@ def test_ps_and_top_of_a_server(terminal: Terminal, server: Server[FakeRuntime])
     assert shown[1].startswith("fake on none: ")
     assert "3 used, 0 cached, 252 free" in shown[3]
     assert "0 used, 64 free" in shown[4]
-    assert shown[-1].split() == [*row[:7], "-", *row[7:]]
+    assert shown[-1].split() == [*row[:8], "-", *row[8:]]
     assert terminal("top", "--once", *url).stdout.splitlines()[-1] == shown[-1]
     assert json.loads(terminal("top", "--json", *url).stdout)["list"][0]["pid"] == pid
 
@@ -79,7 +87,7 @@ def test_the_busiest_come_first_and_ended_ones_not_at_all() -> None:
     ]
     lines = frame(status(), processes, {3: 12.4, 1: 0.0}, 120)
     assert [line.split()[0] for line in lines[lines.index("") + 2 :]] == ["3", "2", "1"]
-    assert lines[-3].split()[7] == "12"
+    assert lines[-3].split()[8] == "12"
 
 
 def test_tenants_are_told_apart_and_a_missing_tier_is_missing() -> None:

@@ -114,6 +114,8 @@ class FakeRuntime:
         if list(model) != ["tiny"]:
             raise NotFound(f"there is no model {model[0]!r}", "use tiny")
         self.options = options
+        config = options.get("config")
+        self.least_nice = 0 if config is None else config.least_nice
         self.models = [TINY]
         self.notes: list[str] = []
         self.core = Core([FakeEngine(pages=256, host_pages=64)])

@@ -22,7 +22,7 @@ def test_list_and_show() -> None:
         process = runtime.process(pid)
         await eventually(lambda: process.output == "started")
         process.session = await runtime.write("/f", "x" * 40)
-        fields = {"pid": pid, "program": "wait", "tenant": "local", "state": "running", "started": 1000.0}
+        fields = {"pid": pid, "program": "wait", "tenant": "local", "nice": 0, "state": "running", "started": 1000.0}
         fields |= {"usage": process.usage._asdict(), "waits_for": ["tool"], "operations": []}
         fields |= {"files": 1, "pages": {"device": 3, "host": 0}}
         assert await (await client.get("/v1/processes")).json() == {"processes": [fields]}

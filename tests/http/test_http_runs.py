@@ -133,6 +133,33 @@ def test_timeout() -> None:
     with_server(test)
 
 
+def test_a_client_may_stand_back_and_come_forward_as_far_as_the_operator_lets_it() -> None:
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        async def launched(**query: str) -> int:
+            assert (await client.post("/v1/run", params=query, data=b"echo")).status == 200
+            return runtime.launched[-1][2].nice
+
+        assert await launched() == 0
+        for nice in (0, 7, param.NICEST):
+            assert await launched(nice=str(nice)) == nice
+        runtime.least_nice = -5
+        assert [await launched(), await launched(nice="-5")] == [0, -5]
+        runtime.least_nice = 3
+        assert await launched() == 3, "who says nothing gets what it may have"
+        before = len(runtime.launched)
+        for nice in ("2", "-20"):
+            refused = await client.post("/v1/run", params={"nice": nice}, data=b"echo")
+            assert refused.status == 403
+            assert "less than 3" in (await error_of(refused))["message"]
+        for nice in ("20", "-21", "1.5", "", "-", "--1", "x", "²", "+7", " 7", "9" * 5000):
+            bad = await client.post("/v1/run", params={"nice": nice}, data=b"echo")
+            assert bad.status == 400, nice
+            assert "from -20 to 19" in (await error_of(bad))["message"]
+        assert len(runtime.launched) == before
+
+    with_server(test)
+
+
 def test_detached_runs_outlive_their_client_and_can_be_read_again() -> None:
     async def test(client: Client, runtime: FakeRuntime) -> None:
         answer = await client.post("/v1/run", params={"detach": "1"}, data=b"wait")

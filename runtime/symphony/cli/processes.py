@@ -20,8 +20,8 @@ from symphony.cli.terminal import RunPrinter, table, terminal_width, visible
 def ps(url: str, as_json: bool) -> None:
     """List the processes of a server, the ended ones that it remembers too.
 
-    DEVICE and HOST are the KV pages that a process' files have in the two tiers. A process is `swapped` while it is
-    blocked and nothing of its files is on the device.
+    NI is the nice value: lower ones go first among those of a tenant. DEVICE and HOST are the KV pages that a process'
+    files have in the two tiers. A process is `swapped` while it is blocked and nothing of its files is on the device.
     """
     answer = Remote(url).call("GET", "/v1/processes")
     if as_json:
@@ -31,7 +31,7 @@ def ps(url: str, as_json: bool) -> None:
     click.echo(visible(table(HEADER, rows, width=terminal_width(), give="PROGRAM"), sys.stdout))
 
 
-HEADER = ("PID", "PROGRAM", "STATE", "WAITS FOR", "DEVICE", "HOST", "TOKENS", "CPU-S", "AGE")
+HEADER = ("PID", "PROGRAM", "STATE", "NI", "WAITS FOR", "DEVICE", "HOST", "TOKENS", "CPU-S", "AGE")
 
 
 def row(process: Mapping[str, Any]) -> tuple[object, ...]:
@@ -41,6 +41,7 @@ def row(process: Mapping[str, Any]) -> tuple[object, ...]:
         process["pid"],
         process["program"],
         process["state"],
+        process["nice"],
         ", ".join(process["waits_for"]) or "-",
         f"{pages['device']:,}",
         f"{pages['host']:,}",

@@ -22,6 +22,7 @@ from symphony.cli.remote import Remote, segment
 from symphony.cli.terminal import RunPrinter
 from symphony.cli.tools import load_tools
 from symphony.errors import Invalid, NotFound
+from symphony.param import DEFAULT_WALL_SECONDS
 
 if TYPE_CHECKING:
     from symphony.cli.target import Target
@@ -45,6 +46,9 @@ QUERY_BYTES = 4000
 @click.option("--tools", metavar="FILE.py", help="Offer the public functions of a Python file as tools.")
 @click.option("--url", help="Run on this server instead of in this process.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End the run after this.")
+@click.option(
+    "--nice", type=click.IntRange(-20, 19), metavar="N", help="Stand back behind others: 1 to 19; -20: first."
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -53,6 +57,7 @@ def run(
     whole: str | None,
     url: str | None,
     timeout: float | None,
+    nice: int | None,
     model: tuple[str, ...],
     **local: str | None,
 ) -> None:
@@ -65,9 +70,9 @@ def run(
     words = Words(assignments, whole)
     if url is not None:
         _refuse_local_options({"model": next(iter(model), None), **local})
-        status = run_remote(Remote(url), chosen, words, timeout)
+        status = run_remote(Remote(url), chosen, words, timeout, nice)
     else:
-        status = asyncio.run(run_local(chosen, words, timeout, model=model or ("tiny",), **local))
+        status = asyncio.run(run_local(chosen, words, timeout, nice, model=model or ("tiny",), **local))
     ctx.exit(status)
 
 
@@ -75,6 +80,7 @@ async def run_local(
     chosen: Target,
     words: Words,
     timeout: float | None,
+    nice: int | None,
     *,
     model: Sequence[str] = ("tiny",),
     device: str | None = None,
@@ -91,7 +97,7 @@ async def run_local(
     async with Runtime(model, device=device, attention=attention, tools=functions) as runtime:
         for note in runtime.notes:
             click.secho(f"note: {note}", err=True, dim=True)
-        process = await _launch(runtime, chosen, words, timeout)
+        process = await _launch(runtime, chosen, words, timeout, nice)
         printer = RunPrinter()
         try:
             async for event in process.events():
@@ -103,11 +109,13 @@ async def run_local(
     return printer.status or 0
 
 
-def run_remote(server: Remote, chosen: Target, words: Words, timeout: float | None) -> int:
+def run_remote(server: Remote, chosen: Target, words: Words, timeout: float | None, nice: int | None) -> int:
     """Run on a server and print; returns the exit status. Interrupted, the connection closes, which cancels the run."""
     path, query, body = _request(server, chosen, words)
     if timeout is not None:
         query["timeout"] = str(timeout)
+    if nice is not None:
+        query["nice"] = str(nice)
     printer = RunPrinter()
     for kind, data in server.events("POST", path, query, body):
         printer.show(kind, data)
@@ -131,10 +139,10 @@ def _request(server: Remote, chosen: Target, words: Words) -> tuple[str, dict[st
     return f"/v1/programs/{stored['id']}/run", {}, args.encode()
 
 
-async def _launch(runtime: Runtime, chosen: Target, words: Words, timeout: float | None) -> Process:
+async def _launch(runtime: Runtime, chosen: Target, words: Words, timeout: float | None, nice: int | None) -> Process:
     from symphony.process.process import LaunchOptions
 
-    options = LaunchOptions() if timeout is None else LaunchOptions(wall_seconds=timeout)
+    options = LaunchOptions(wall_seconds=DEFAULT_WALL_SECONDS if timeout is None else timeout, nice=nice or 0)
     if chosen.path is not None:
         program, signature = chosen.path, chosen.signature
     else:

@@ -27,6 +27,14 @@ from symphony.cli.terminal import pairs
 )
 @click.option("--host-pages", type=click.IntRange(0), metavar="N", help="KV pages in host memory; 0: no such tier.")
 @click.option(
+    "--least-nice",
+    type=click.IntRange(-20, 19),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="The least nice value that clients may ask for; lower ones go first.",
+)
+@click.option(
     "--debug", is_flag=True, help="Poison freed KV pages, and audit the books when nothing is in flight. Slow."
 )
 def serve(
@@ -36,6 +44,7 @@ def serve(
     model: tuple[str, ...],
     pages: int | None,
     host_pages: int | None,
+    least_nice: int,
     debug: bool,
     **options: Any,
 ) -> None:
@@ -48,7 +57,7 @@ def serve(
     from symphony.host import Config
 
     functions = load_tools(Path(tools)) if tools is not None else None
-    config = Config(core=CoreConfig(debug=debug), pages=pages, host_pages=host_pages)
+    config = Config(core=CoreConfig(debug=debug), pages=pages, host_pages=host_pages, least_nice=least_nice)
     asyncio.run(serve_until_signal(host, port, model, tools=functions, config=config, **options))
 
 

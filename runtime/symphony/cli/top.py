@@ -57,7 +57,7 @@ def frame(status: Answer, processes: Sequence[Answer], rates: Mapping[int, float
         lines += [cut(line, width) for line in _model(model)]
     live = [process for process in processes if process["state"] not in ("done", "killed")]
     live.sort(key=lambda process: (-rates.get(process["pid"], 0.0), -sum(process["pages"].values()), process["pid"]))
-    header = (*HEADER[:7], "TOK/S", *HEADER[7:])
+    header = (*HEADER[:8], "TOK/S", *HEADER[8:])
     rows = [_row(process, rates) for process in live]
     return [*lines, "", *table(header, rows, width=width, give="PROGRAM").splitlines()]
 
@@ -99,7 +99,7 @@ def _tier(name: str, tier: Answer) -> str:
 def _row(process: Answer, rates: Mapping[int, float]) -> tuple[object, ...]:
     cells = row(process)
     rate = rates.get(process["pid"])
-    return (*cells[:7], "-" if rate is None else f"{rate:,.0f}", *cells[7:])
+    return (*cells[:8], "-" if rate is None else f"{rate:,.0f}", *cells[8:])
 
 
 class _Rates:

@@ -113,6 +113,10 @@ class Core(Files):
         return self._loop(name).engine
 
     # ---- sessions ------------------------------------------------------------------------------------------------
+    def clock(self) -> float:
+        """Seconds now, on the clock of deadlines."""
+        return self._config.clock()
+
     def open_session(
         self,
         tenant: str,

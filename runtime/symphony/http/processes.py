@@ -24,6 +24,7 @@ def process_fields(runtime: Runtime, process: Process) -> dict[str, Any]:
         "pid": process.pid,
         "program": process.program,
         "tenant": process.tenant,
+        "nice": process.options.nice,
         "state": view.state,
         "waits_for": view.waits_for,
         "started": process.started,

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from symphony import param
-from symphony.errors import SymphonyError
+from symphony.errors import PermissionDenied, SymphonyError
 from symphony.http import sse
 from symphony.http.context import KEEP_ALIVE, RUNTIME, TENANT
 from symphony.http.errors import error_response
-from symphony.http.wire import flag, json_response, parse_args, read_body, read_program, seconds
+from symphony.http.wire import flag, integer, json_response, parse_args, read_body, read_program, seconds
 from symphony.process.process import LaunchOptions, Process
 
 if TYPE_CHECKING:
@@ -56,9 +56,19 @@ async def _run(request: web.Request, program: str | bytes, args: dict[str, Any])
 
 def _options(request: web.Request) -> LaunchOptions:
     timeout = seconds(request, "timeout")
-    if timeout is None:
-        return LaunchOptions(tenant=TENANT)
-    return LaunchOptions(tenant=TENANT, wall_seconds=timeout)
+    wall = param.DEFAULT_WALL_SECONDS if timeout is None else timeout
+    return LaunchOptions(tenant=TENANT, wall_seconds=wall, nice=_nice(request))
+
+
+def _nice(request: web.Request) -> int:
+    """A client may stand back as far as it likes, and come forward as far as the operator lets it."""
+    least = request.app[RUNTIME].least_nice
+    nice = integer(request, "nice", -param.NICEST - 1, param.NICEST)
+    if nice is None:
+        return max(least, 0)
+    if nice < least:
+        raise PermissionDenied(f"nice={nice} is less than {least}, the least that clients of this server may have")
+    return nice
 
 
 async def _answer(runtime: Runtime, process: Process) -> web.Response:

@@ -97,6 +97,17 @@ def seconds(request: web.Request, name: str) -> float | None:
     return value
 
 
+def integer(request: web.Request, name: str, least: int, most: int) -> int | None:
+    """The query parameter `name` as a whole number in a range; None if it is absent."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) < 19 and least <= int(text) <= most:
+        return int(text)
+    raise Invalid(f"{name}={text!r} is not a whole number from {least} to {most}", f"for example {name}={most}")
+
+
 def flag(request: web.Request, name: str) -> bool:
     """The query parameter `name`, 1 or 0; absent means 0."""
     text = request.query.get(name, "0")

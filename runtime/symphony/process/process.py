@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symphony.core.core import Core
-from symphony.errors import InternalError, ProgramError, SymphonyError
+from symphony.errors import InternalError, Invalid, ProgramError, SymphonyError
 from symphony.param import (
     DEFAULT_CPU_SECONDS,
     DEFAULT_WALL_SECONDS,
@@ -30,6 +30,7 @@ from symphony.param import (
     LAST_WORDS_LINES,
     MAX_ERROR_CHARS,
     MAX_RESULT_BYTES,
+    NICEST,
 )
 from symphony.process.events import Event, EventLog
 from symphony.sandbox.instance import Instance
@@ -65,8 +66,15 @@ class LaunchOptions:
     share: bool = False
     """Whether it may change names below `/shared`, which all tenants see."""
     wall_seconds: float = DEFAULT_WALL_SECONDS
+    """From the launch on. Shortly before they are over, its rows go first among its tenant's."""
     cpu_seconds: float = DEFAULT_CPU_SECONDS
+    nice: int = 0
+    """-20 (first) to 19: how far it stands back behind its tenant's other processes, in CPU time and in batches."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        if not -NICEST - 1 <= self.nice <= NICEST:
+            raise Invalid(f"a nice value of {self.nice}", f"use {-NICEST - 1} (first) to {NICEST} (last)")
 
 
 class Process:
@@ -90,7 +98,13 @@ class Process:
         self.core = core
         self.inbox = inbox
         self.tools = tools
-        self.session = core.open_session(options.tenant, options.owner, share=options.share)
+        self.session = core.open_session(
+            options.tenant,
+            options.owner,
+            share=options.share,
+            priority=options.nice,
+            deadline=core.clock() + options.wall_seconds,
+        )
         self.state = State.NEW
         self.started = time.time()
         self.started_ns = time.monotonic_ns()

@@ -23,7 +23,7 @@ from symphony.sandbox.drive import run_detached
 from symphony.sandbox.instance import Instance
 from symphony.sandbox.outcome import Turn
 from symphony.sandbox.sandbox import LoadedProgram, Sandbox
-from symphony.sched.process import ProcessScheduler
+from symphony.sched.process import ProcessScheduler, weight_of
 from symphony.syscall.inbox import Inbox
 from symphony.syscall.toolbox import Tool
 
@@ -70,7 +70,7 @@ class ProcessTable:
             raise
         process.instance = instance
         self._live[process.pid] = process
-        self._scheduler.add(process.pid, process.tenant)
+        self._scheduler.add(process.pid, process.tenant, weight_of(options.nice))
         process.log_events.add("start", {"pid": process.pid})
         instance.start(argument)
         if options.wall_seconds < float("inf"):
