@@ -731,6 +731,7 @@ async def test_moves_of_a_tenant_count_for_who_waits_for_them() -> None:
         await h.make(ann, text(8, 9))
         await steps
         assert [h.tier(ann, f) for f, _ in files].count("host") == 1
+        assert not h.room.moves()
 
 
 @run
@@ -823,6 +824,21 @@ async def test_who_waits_for_moves_is_not_overtaken() -> None:
         assert now() - start < 2
         stop = True
         await asyncio.gather(*guests)
+
+
+@run
+async def test_a_small_newcomer_leaves_what_is_free_to_who_waits_for_the_rest() -> None:
+    async with Tiers(move_seconds=1.0, step_seconds=0.01) as h:
+        s = h.session()
+        await h.make(s, text(40))
+        f, g = await h.core.create(s, None), await h.core.create(s, None)
+        large = await h.start_pred(s, f, text(64, 1))
+        await asyncio.sleep(0.1)
+        small = await h.start_pred(s, g, text(8, 2))
+        await h.arrival(large)
+        assert not h.answers.get(small)
+        assert now() < 2
+        await h.arrival(small)
 
 
 @run

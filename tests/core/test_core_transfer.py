@@ -555,6 +555,31 @@ async def test_an_extract_is_cancelled_with_its_source() -> None:
 
 
 @run
+async def test_what_a_file_was_before_an_append_is_plain() -> None:
+    gate = Gate()
+    async with Shadows(pages=64, page_size=4, step_seconds=1, sleep=gate.sleep) as h:
+        gate.open.set()
+        s = h.session()
+        f, shadow = await h.make(s, text(6))
+        await h.core.link(s, f, "/f")
+        gate.open.clear()
+        task = asyncio.create_task(h.append(s, f, shadow, f, shadow, 1, 5))
+        await settle()
+        assert h.real(s, f).derived == 6
+        assert (await h.core.stat(s, f)).plain == 6
+        g = await h.core.open(s, None, "/f")
+        before = shadow.clone("t", h.real(s, g))
+        gate.open.set()
+        await task
+        await h.feed(s, g, before, [1, 2, 3])
+        await h.core.advise(s, g, "dont-need")
+        await h.feed(s, g, before, [4])
+        assert not before.derived
+        await h.feed(s, f, shadow, [1])
+        await h.core.unlink(s, "/f")
+
+
+@run
 async def test_what_a_busy_derived_file_was_cannot_be_opened() -> None:
     """Its last page is being written, and cannot be computed again; a plain one is opened as it was."""
     gate = Gate()

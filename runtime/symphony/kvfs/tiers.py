@@ -240,7 +240,7 @@ class Tiers:
                 del self._leaving[page]
             if self._arriving.get(slot) == (page, move):
                 del self._arriving[slot]
-        move.done = done = done and all([other.done for other in move.needs])
+        move.done = done = done and all(other.done for other in move.needs)
         valid = file.move is move
         if valid:
             file.move = None
