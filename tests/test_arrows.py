@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sandbox": {"syscall"},
     "process": {"sandbox", "syscall", "sched", "core"},
     "program": {"sandbox", "syscall"},
-    "host": {"program", "process", "sandbox", "syscall", "core", "engine"},
+    "host": {"program", "process", "sandbox", "syscall", "core", "sched", "engine"},
     "http": {"host", "process", "program", "engine"},
     "bench": {"host", "process", "program", "sandbox", "syscall", "core", "engine", "sim", "sched"},
     "cli": {"host", "http", "bench", "process", "program", "sandbox", "engine", "core"},

@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,7 @@ from symphony.core.operator import Operator
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
 from symphony.errors import Invalid, LimitExceeded
-from symphony.param import MAX_ARGS_BYTES, MAX_PROCESSES
+from symphony.param import MAX_ARGS_BYTES
 from symphony.process.probe import Probe
 from symphony.process.process import LaunchOptions, Process
 from symphony.process.table import ProcessTable
@@ -37,6 +37,7 @@ from symphony.process.view import View, view
 from symphony.program.programs import ProgramInfo, Programs
 from symphony.sandbox.config import InstanceLimits, SandboxConfig
 from symphony.sandbox.sandbox import Sandbox
+from symphony.sched.admission import AdmissionLimits
 from symphony.syscall.table import HANDLERS
 from symphony.syscall.toolbox import toolbox
 
@@ -54,7 +55,8 @@ class Config:
     """KV pages on the device for each model, the scratch page included; None: as many as its memory suggests."""
     host_pages: int | None = None
     """KV pages in the host's memory, for files that leave the device; None likewise, 0: there is no such tier."""
-    max_processes: int = MAX_PROCESSES
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
+    """How many processes may be live (at most as many as the sandbox has room for), and how many launches may wait."""
     least_nice: int = 0
     """Clients over HTTP may ask for this nice value and larger ones."""
     cache: Path | None = None
@@ -116,10 +118,15 @@ class Runtime:
         self._inspector = Inspector(self.core)
         parts.push_async_callback(self._stop_core, asyncio.ensure_future(self.core.run()))
         self._programs = Programs(self.sandbox, self._store.path, self._config.cache or cache_directory())
-        self._processes = ProcessTable(self.sandbox, self.core, self._config.limits, self._config.max_processes)
+        self._processes = self._process_table()
         parts.push_async_callback(self._processes.close)
         self._probe = Probe(self.core, self._processes.inbox)
         parts.push_async_callback(self._probe.close)
+
+    def _process_table(self) -> ProcessTable:
+        config = self._config
+        admission = replace(config.admission, live=min(config.admission.live, config.sandbox.max_instances))
+        return ProcessTable(self.sandbox, self.core, config.limits, admission, config.core.tenant_weights)
 
     async def _stop_core(self, loop: asyncio.Future[None]) -> None:
         await self.core.close()

@@ -21,6 +21,7 @@ from symphony.engine.messages import Batch, RowResult
 from symphony.host import Config, Runtime
 from symphony.process.process import Process
 from symphony.sandbox.config import SandboxConfig
+from symphony.sched.admission import AdmissionLimits
 
 TOKENS_PY = '''
 from lip import Context, main
@@ -55,7 +56,8 @@ class GatedEngine(FakeEngine):
 @asynccontextmanager
 async def host(engine: FakeEngine, instances: int, home: Path) -> AsyncGenerator[Runtime]:
     """A runtime over a fake engine with room for that many instances."""
-    config = Config(sandbox=SandboxConfig(max_instances=instances + 8), max_processes=instances + 8)
+    room = instances + 8
+    config = Config(SandboxConfig(max_instances=room), admission=AdmissionLimits(live=room, live_per_tenant=room))
     async with Runtime([engine], home=home, config=config) as rt:
         yield rt
 

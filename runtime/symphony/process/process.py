@@ -1,6 +1,6 @@
 """One running LIP: pid, state, limits, events, result. It is the `Caller` that syscall handlers see.
 
-    NEW ──start──> READY <──turn yielded──┐
+    NEW ──begin──> READY <──turn yielded──┐
                      │                    │
                      └──> RUNNING ────────┤
                      ▲        │           └──> DONE     returned, failed or trapped
@@ -78,7 +78,7 @@ class LaunchOptions:
 
 
 class Process:
-    """A program in execution. Created by `ProcessTable.launch`."""
+    """A program in execution, or one that waits for its place (NEW). Created by `ProcessTable.launch`."""
 
     def __init__(
         self,

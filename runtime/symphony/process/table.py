@@ -1,4 +1,7 @@
-"""All processes of this host, and their turns: the level-1 loop.
+"""All processes of this host, who may begin, and their turns: the level-1 loop.
+
+`launch` makes a process at once; where `sched.admission` has no place for it, it stays NEW until another one's end
+makes room. Its time limit runs meanwhile, and it can be killed.
 
 `wake` makes a process READY; `_drain` gives turns in the order that `sched.process` decides, charges CPU time, and goes
 back to the event loop after a short while, and before and after each full slice of a guest that computes, so that
@@ -12,17 +15,18 @@ import itertools
 import logging
 import time
 from collections.abc import Coroutine, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from symphony.core.core import Core
 from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, SymphonyError, TimedOut
-from symphony.param import DRAIN_NS, MAX_FINISHED_BYTES, MAX_FINISHED_PROCESSES, MAX_PROCESSES
+from symphony.param import DRAIN_NS, MAX_FINISHED_BYTES, MAX_FINISHED_PROCESSES
 from symphony.process.process import LaunchOptions, Process, State
 from symphony.sandbox.config import InstanceLimits
 from symphony.sandbox.drive import run_detached
 from symphony.sandbox.instance import Instance
 from symphony.sandbox.outcome import Turn
 from symphony.sandbox.sandbox import LoadedProgram, Sandbox
+from symphony.sched.admission import Admission, AdmissionLimits
 from symphony.sched.process import ProcessScheduler, weight_of
 from symphony.syscall.inbox import Inbox
 from symphony.syscall.toolbox import Tool
@@ -30,21 +34,37 @@ from symphony.syscall.toolbox import Tool
 _log = logging.getLogger("symphony.process")
 
 
+class _Launch(NamedTuple):
+    """What a process needs to begin."""
+
+    program: LoadedProgram
+    argument: str
+
+
 class ProcessTable:
     """Launches, schedules and buries processes. All methods belong to the event-loop thread."""
 
     def __init__(
-        self, sandbox: Sandbox, core: Core, limits: InstanceLimits, max_processes: int = MAX_PROCESSES
+        self,
+        sandbox: Sandbox,
+        core: Core,
+        limits: InstanceLimits,
+        admission: AdmissionLimits | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
+        """`weights` of tenants, 1 where nothing is said."""
         self._sandbox = sandbox
-        self._max_processes = max_processes
+        self._admission = Admission[int](admission, weights)
         self._core = core
         self._limits = limits
         self.inbox = Inbox()
         core.connect(self.inbox.deliver)
-        self._scheduler = ProcessScheduler()
+        self._scheduler = ProcessScheduler(weights)
         self._pids = itertools.count(1)
         self._live: dict[int, Process] = {}
+        """Those that have not ended..."""
+        self._waiting: dict[int, _Launch] = {}
+        """...of which these have not begun."""
         self._ended: dict[int, Process] = {}
         self._kept: dict[int, int] = {}
         """Bytes that each ended one keeps."""
@@ -59,35 +79,39 @@ class ProcessTable:
     def launch(
         self, program: LoadedProgram, name: str, argument: str, options: LaunchOptions, tools: Mapping[str, Tool]
     ) -> Process:
-        """Start a process; returns at once. LimitExceeded if there are too many."""
-        if len(self._live) >= self._max_processes:
-            raise LimitExceeded(f"{self._max_processes} processes are running", "wait for one to end, or kill one")
-        process = Process(next(self._pids), name, options, self._core, self.inbox, tools, self.kill)
-        try:
-            instance = self._sandbox.instantiate(program, process, self._limits, self._woken)
-        except BaseException:
-            self._detach(self._core.close_session(process.session))
-            raise
-        process.instance = instance
-        self._live[process.pid] = process
-        self._scheduler.add(process.pid, process.tenant, weight_of(options.nice))
-        process.log_events.add("start", {"pid": process.pid})
-        instance.start(argument)
+        """Start a process, or have it wait until it may; returns at once.
+
+        LimitExceeded if too many of the tenant's launches wait, Unavailable if too many of all tenants' do.
+        """
+        pid = next(self._pids)
+        admitted = self._admission.ask(pid, options.tenant)
+        process = Process(pid, name, options, self._core, self.inbox, tools, self.kill)
+        process.log_events.add("start", {"pid": pid})
+        if admitted:
+            try:
+                self._begin(process, program, argument)
+            except BaseException:
+                self._detach(self._core.close_session(process.session))
+                self._admit(self._admission.ended(process.tenant))
+                raise
+        else:
+            self._waiting[pid] = _Launch(program, argument)
+        self._live[pid] = process
         if options.wall_seconds < float("inf"):
             loop = asyncio.get_running_loop()
             process.deadline = loop.call_later(options.wall_seconds, self._expire, process)
-        self._ready(process)
         return process
 
     def kill(self, process: Process, error: SymphonyError | None = None) -> None:
         """End a process now, in any state; no-op if it has ended. Its `wait` raises `error` (default: Cancelled)."""
-        if process.instance is None or process.state.ended:
+        if process.pid not in self._live:
             return
         if process is self._running:
             asyncio.get_running_loop().call_soon(self.kill, process, error)
             return
         process.fail(error or Cancelled(f"process {process.pid} was killed"))
-        process.instance.kill(error or Cancelled("killed"))
+        if process.instance is not None:
+            process.instance.kill(error or Cancelled("killed"))
         self._bury(process, State.KILLED)
 
     def get(self, pid: int) -> Process:
@@ -107,11 +131,36 @@ class ProcessTable:
 
     async def close(self) -> None:
         """Kill everything and wait until the core has it all back."""
-        for process in list(self._live.values()):
-            self.kill(process, Cancelled("the host is shutting down"))
+        for pid in [*self._waiting, *self._live]:  # those that wait go first, so that none of them begins
+            if pid in self._live:
+                self.kill(self._live[pid], Cancelled("the host is shutting down"))
         while self._burials:
             self._all_buried.clear()
             await self._all_buried.wait()
+
+    # ---- the beginning
+    def _begin(self, process: Process, program: LoadedProgram, argument: str) -> None:
+        """It has its place. Raises what the sandbox raises; nothing of it is left then."""
+        process.instance = instance = self._sandbox.instantiate(program, process, self._limits, self._woken)
+        try:
+            instance.start(argument)
+        except BaseException:
+            instance.kill(InternalError(f"process {process.pid} could not begin"))
+            raise
+        self._scheduler.add(process.pid, process.tenant, weight_of(process.options.nice))
+        self._ready(process)
+
+    def _admit(self, pids: list[int]) -> None:
+        """Begin launches that waited. One that cannot begin ends with the reason, and makes room for others."""
+        for pid in pids:
+            process, launch = self._live[pid], self._waiting.pop(pid)
+            try:
+                self._begin(process, *launch)
+            except Exception as e:
+                _log.warning("process %d could not begin: %r", pid, e)
+                process.fail(e if isinstance(e, SymphonyError) else InternalError(f"it could not begin: {e!r}"))
+                self._inter(process, State.DONE)
+                pids += self._admission.ended(process.tenant)
 
     # ---- turns
     def _woken(self, instance: Instance) -> None:
@@ -176,13 +225,25 @@ class ProcessTable:
             self.kill(process, LimitExceeded(text, "raise the run's CPU limit, or let it do less"))
 
     def _expire(self, process: Process) -> None:
-        text = f"the program ran longer than {process.options.wall_seconds:g} s"
-        self.kill(process, TimedOut(text, "raise the run's timeout"))
+        seconds = process.options.wall_seconds
+        if process.pid in self._waiting:
+            error = TimedOut(f"no other process ended within {seconds:g} s", "try again, or raise the run's timeout")
+        else:
+            error = TimedOut(f"the program ran longer than {seconds:g} s", "raise the run's timeout")
+        self.kill(process, error)
 
     # ---- the end
     def _bury(self, process: Process, state: State) -> None:
-        assert process.instance is not None
+        if self._waiting.pop(process.pid, None) is not None:
+            self._admission.withdraw(process.pid)
+            self._inter(process, state)
+            return
         self._scheduler.remove(process.pid)
+        self._inter(process, state)
+        if admitted := self._admission.ended(process.tenant):
+            self._admit(admitted)
+
+    def _inter(self, process: Process, state: State) -> None:
         del self._live[process.pid]
         self._remember(process)
         self._detach(process.close(state))

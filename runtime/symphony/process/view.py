@@ -1,6 +1,6 @@
 """A process as an operator sees it: its state, what it waits for, and what it holds in the core.
 
-    new  ready  running  blocked  done  killed      the process' own states
+    new  ready  running  blocked  done  killed      the process' own states; new: it has not begun
     swapped                                         blocked, and all keys and values of its files are off the device
 
 Reads and changes nothing.
@@ -16,14 +16,16 @@ from symphony.process.process import Process, State
 from symphony.syscall.pollable import Timer, Waiter
 
 SWAPPED = "swapped"
+_PLAIN = {State.NEW: "admission", State.READY: "cpu"}
 
 
 @dataclass(slots=True)
 class View:
     state: str
     waits_for: list[str]
-    """Empty unless it is alive and does not run: 'cpu' (its turn), of the model 'step' (which runs), 'next step',
-    'pages' and 'recall' (keys and values that come back), 'tool', 'lock', 'client' (which has to read), 'timer'."""
+    """Empty unless it is alive and does not run: 'admission' (a place, by the end of another), 'cpu' (its turn), of the
+    model 'step' (which runs), 'next step', 'pages' and 'recall' (keys and values that come back), 'tool', 'lock',
+    'client' (which has to read), 'timer'."""
     activity: Activity
 
 
@@ -34,7 +36,7 @@ def view(process: Process, inspector: Inspector) -> View:
     if state is State.BLOCKED:
         waits = list(dict.fromkeys(_waits(process, activity)))
         return View(SWAPPED if activity.swapped else state.value, waits, activity)
-    return View(state.value, ["cpu"] if state in (State.NEW, State.READY) else [], activity)
+    return View(state.value, [_PLAIN[state]] if state in _PLAIN else [], activity)
 
 
 def _waits(process: Process, activity: Activity) -> Iterator[str]:

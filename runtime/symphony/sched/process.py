@@ -14,6 +14,7 @@ Pure code: no clock, no event loop. What a process is, only the caller knows; he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import heappop, heappush, heapreplace
 
 from symphony.param import MAX_LAG_NS, NICEST
@@ -55,7 +56,7 @@ class ProcessScheduler:
     """Heaps hold (virtual time when queued, order of arrival, who); a time that grew meanwhile is put right on the way
     out, and who was removed is skipped there."""
 
-    def __init__(self, tenant_weights: dict[str, float] | None = None) -> None:
+    def __init__(self, tenant_weights: Mapping[str, float] | None = None) -> None:
         self._weights = tenant_weights or {}
         self._tenants: dict[str, _Tenant] = {}
         self._processes: dict[int, _Process] = {}
