@@ -233,21 +233,26 @@ def test_forks_share_slots_and_pages(derived: bool) -> None:
     test()
 
 
-@run
-async def test_a_page_that_is_written_has_no_twin_any_more() -> None:
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_page_that_is_written_has_no_twin_any_more(count: int) -> None:
     """One fork is stowed, the other goes on in the page that both had, and is stowed too."""
-    async with Tiers(pages=33) as h:
-        s = h.session()
-        f, shadow = await h.derived(s, 18)
-        g = await h.core.fork(s, f)
-        twin = shadow.clone("t", h.real(s, g))
-        await h.stow(s, f)
-        await h.feed(s, g, twin, [7])
-        await h.stow(s, g)
-        assert h.real(s, g).slots[:4] == h.real(s, f).slots[:4]
-        assert h.real(s, g).slots[4] != h.real(s, f).slots[4]
-        await h.feed(s, f, shadow, [8])
-        await h.feed(s, g, twin, [9])
+
+    @run
+    async def test() -> None:
+        async with Tiers(pages=33) as h:
+            s = h.session()
+            f, shadow = await h.derived(s, 18)
+            g = await h.core.fork(s, f)
+            twin = shadow.clone("t", h.real(s, g))
+            await h.stow(s, f)
+            await h.feed(s, g, twin, text(count, 7))
+            await h.stow(s, g)
+            assert h.real(s, g).slots[:4] == h.real(s, f).slots[:4]
+            assert h.real(s, g).slots[4] != h.real(s, f).slots[4]
+            await h.feed(s, f, shadow, [8])
+            await h.feed(s, g, twin, [9])
+
+    test()
 
 
 @run

@@ -166,6 +166,20 @@ async def test_the_same_place_behind_other_tokens_is_derived() -> None:
 
 
 @run
+async def test_derived_pages_are_no_hits() -> None:
+    """A file of the same tokens, computed from the beginning, is something else."""
+    async with Shadows(pages=64, page_size=4) as h:
+        s = h.session()
+        f, source = await h.make(s, text(14))
+        for ranges, plain in ([(4, 14)], 0), ([(0, 4), (5, 14)], 4):
+            part, shadow = await h.extract(s, f, source, ranges, rebase=True)
+            await h.feed(s, part, shadow, text(9, 3))
+            before = h.core.usage(s).reused_tokens
+            await h.make(s, shadow.tokens)
+            assert h.core.usage(s).reused_tokens == before + plain
+
+
+@run
 async def test_truncation_makes_it_plain_again() -> None:
     async with Shadows(pages=64, page_size=4) as h:
         s = h.session()
