@@ -1,5 +1,6 @@
 ;; A LIP that chooses every token itself: pred with a greedy sample as its reading, poll on the file's `idle`, get.
-;; Three host calls and two handle drops a token (the prediction). `args` is the number of tokens, in decimal digits;
+;; Three host calls and two handle drops a token (the prediction). `args` is the number of tokens, in decimal digits,
+;; whatever stands around them (`{"n": 5}`);
 ;; the answer is the last token. For benchmarks and tests: the same calls as an SDK's loop, with no guest code to speak of.
 (component
   (import "wasi:io/poll@0.2.6" (instance $poll
@@ -106,8 +107,9 @@
     (func (export "run") (param $p i32) (param $n i32) (result i32) (local $count i32) (local $prediction i32)
       (block $parsed (loop $l
         (br_if $parsed (i32.eqz (local.get $n)))
-        (local.set $count (i32.add (i32.mul (local.get $count) (i32.const 10))
-          (i32.sub (i32.load8_u (local.get $p)) (i32.const 48))))
+        (if (i32.lt_u (i32.sub (i32.load8_u (local.get $p)) (i32.const 48)) (i32.const 10)) (then
+          (local.set $count (i32.add (i32.mul (local.get $count) (i32.const 10))
+            (i32.sub (i32.load8_u (local.get $p)) (i32.const 48))))))
         (local.set $p (i32.add (local.get $p) (i32.const 1)))
         (local.set $n (i32.sub (local.get $n) (i32.const 1)))
         (br $l)))

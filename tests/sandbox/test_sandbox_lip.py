@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wasmtime
 from sandbox_guests import CACHE, CONFIG, Loop, compiled
 
 from symphony.errors import Busy, InvalidProgram, NoSpace
@@ -120,3 +121,8 @@ def test_a_changed_record_is_refused(lip_loop: Loop) -> None:
     assert changed != SOURCE
     with pytest.raises(InvalidProgram, match=r"symphony:lip/infer#pred \(parameter `readings`\)"):
         lip_loop.sandbox.load(compiled(changed, CONFIG, CACHE))
+
+
+def test_the_compiled_guest_is_that_of_its_source() -> None:
+    path = Path(__file__).parents[2] / "bench" / "guests" / "pred_loop.wasm"
+    assert path.read_bytes() == bytes(wasmtime.wat2wasm(SOURCE)), "compile it again with wasmtime.wat2wasm"

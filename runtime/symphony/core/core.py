@@ -246,7 +246,8 @@ class Core(Files):
         Raises Invalid, PermissionDenied, Busy, LimitExceeded.
         """
         await self._quiet(session, file)
-        self._predict(session, file, op, tokens, outputs, readings)
+        owner = self._session(session)
+        self._predict(owner, self._handle(owner, file), op, tokens, outputs, readings)
 
     def predict(
         self,
@@ -258,18 +259,23 @@ class Core(Files):
         readings: Readings,
     ) -> None:
         """As `pred`, for who waits for the answer anyway: never suspends; what is wrong is raised, or delivered."""
-        handle = self._handle(self._session(session), file)
+        owner = self._session(session)
+        handle = self._handle(owner, file)
         if handle.file in handle.loop.dying:
             started = asyncio.ensure_future(self.pred(session, file, op, tokens, outputs, readings))
             started.add_done_callback(lambda _: _tell(started, handle.loop, op))
         else:
-            self._predict(session, file, op, tokens, outputs, readings)
+            self._predict(owner, handle, op, tokens, outputs, readings)
 
     def _predict(
-        self, session: int, file: int, op: int, tokens: Sequence[int], outputs: Sequence[int], readings: Readings
+        self,
+        owner: Session,
+        handle: Handle,
+        op: int,
+        tokens: Sequence[int],
+        outputs: Sequence[int],
+        readings: Readings,
     ) -> None:
-        owner = self._session(session)
-        handle = self._handle(owner, file)  # after the wait: it may have been closed meanwhile
         kv, info = handle.file, handle.loop.info
         self._check_start(owner, op, kv, tokens, info)
         check_readings(readings, len(outputs), info)
@@ -357,7 +363,8 @@ class Core(Files):
             )
         if tokens:
             check_ids(tokens, info)
-        self._check_operations(session)
+        if len(session.operations) >= self._config.max_operations:
+            self._check_operations(session)
         if op in session.operations:
             raise Invalid(f"operation {op} is in flight already", "choose a new id")
 

@@ -160,7 +160,7 @@ class Prediction(Operation):
         self.wanted = wanted
         self.readings = readings
         self.answers: Sequence[Reading] = ()
-        self.refresh()
+        self.work = len(self.file.tokens) - self.file.computed or 1
 
     def complete(self) -> bool:
         return self.file.computed == len(self.file.tokens) and len(self.answers) == len(self.wanted)

@@ -117,7 +117,11 @@ class Room:
         growing = 0
         self._ended = False
         for operation in list(active):
-            if operation.reserved < len(operation.file.tokens) and not self._reserve(operation, growing, coming):
+            if (
+                operation.reserved < len(operation.file.tokens)
+                and not self._has_room(operation)
+                and not self._reserve(operation, growing, coming)
+            ):
                 continue
             if operation not in active:
                 self._ended = True
@@ -151,8 +155,6 @@ class Room:
 
         A newcomer leaves a page for each older generation, which will want it soon.
         """
-        if self._has_room(operation):
-            return True
         try:
             return self._provide(operation, growing, coming)
         except NoSpace as e:
