@@ -85,7 +85,7 @@ class Admission(Generic[T]):
             del self._live[tenant]
         self._total -= 1
         admitted: list[T] = []
-        while self._total < self.limits.live and (chosen := self._next()) is not None:
+        while self._queues and self._total < self.limits.live and (chosen := self._next()) is not None:
             queue = self._queues.pop(chosen)
             ticket = next(iter(queue))
             del queue[ticket], self._tenants[ticket]

@@ -15,11 +15,13 @@ Pure code: no clock, no event loop. What a process is, only the caller knows; he
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from heapq import heappop, heappush, heapreplace
 
 from symphony.param import MAX_LAG_NS, NICEST
 
 
+@lru_cache(maxsize=2 * NICEST + 2)
 def weight_of(nice: int) -> float:
     """The weight of a nice value, -20 to 19: each step is a quarter more or less CPU, 0 is 1. Others are clamped."""
     return 1.25 ** -max(-NICEST - 1, min(nice, NICEST))
