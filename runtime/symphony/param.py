@@ -216,8 +216,8 @@ IN_LOOP_TOKENS = 8
 
 # --- programs ---------------------------------------------------------------------------------------------------------
 COMPILE_CPU_SECONDS = 60
-"""CPU seconds that compiling one component may take, in its own process. Any Python component is 30 MB and takes 20 s on
-two busy cores, up to 52 s by the clock: half of these limits would refuse honest programs on a slower machine."""
+"""CPU seconds that compiling one component may take, in its own process. Any Python component is 30 MB and takes 20 s
+on two busy cores, up to 52 s by the clock: half of these limits would refuse honest programs on a slower machine."""
 COMPILE_WALL_SECONDS = 120.0
 """Seconds that it may take on a busy machine."""
 COMPILE_MEMORY_BYTES = 4 << 30
