@@ -188,7 +188,7 @@ def test_bf16_agrees_where_the_reference_is_decided(name, tmp_path):
 @pytest.mark.parametrize("name", ["llama biases", "qwen3"])
 def test_stored_types_and_shards(name, dtype, shards, tmp_path):
     directory = make_checkpoint(name, tmp_path, dtype, shards)
-    assert len(list(directory.glob("*.safetensors"))) >= shards
+    assert (len(list(directory.glob("*.safetensors"))) > 1) == (shards > 1)  # by size: the embedding is most of it
     engine = LocalEngine.load(str(directory), device="cpu", pages=64, host_pages=0, threads=1)
     driver = Driver(engine)
     prompt = tokens(1, 70)
