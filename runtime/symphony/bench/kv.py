@@ -2,7 +2,7 @@
 
     forks      one file forked many times: pages taken, CPU a fork (engine faked)
     agents     programs that pause for a tool between turns, on a pool that holds a quarter of their contexts: tokens a
-               second with a host tier, against the same without (everything that left is computed again)
+               second of the turns with a host tier, against the same without (what left is computed again)
     resume     one long file off the device, back, and the next token; against computing it again
 
 Programs are coroutines on the core's calls: this measures the core and the engine, not guests.
@@ -38,10 +38,10 @@ _DRAW = Readings(sample=GREEDY)
 class Agents:
     """So many at once; each turn reads an observation and writes an answer, with a pause in between."""
 
-    count: int = 16
+    count: int = 8
     context: int = 512
     """Tokens at the start, which no other agent shares."""
-    turns: int = 10
+    turns: int = 6
     observation: int = 16
     answer: int = 24
     pause: float = 0.1
@@ -159,17 +159,24 @@ async def bench_agents(report: Report, load: Load, work: Agents, rounds: int = 3
 
 
 async def _agents(engine: Engine, work: Agents) -> tuple[float, list[list[int]]]:
-    async with running(engine) as (core, inbox):
+    """Seconds of all turns, contexts not counted, and what each agent wrote."""
+    ready = asyncio.Barrier(work.count + 1)
+    async with running(engine) as (core, inbox), asyncio.TaskGroup() as tasks:
+        agents = [tasks.create_task(_agent(core, inbox, engine, work, n + 1, ready)) for n in range(work.count)]
+        await ready.wait()
         start = time.perf_counter()
-        answers = await asyncio.gather(*(_agent(core, inbox, engine, work, n + 1) for n in range(work.count)))
+        answers = await asyncio.gather(*agents)
         return time.perf_counter() - start, answers
 
 
-async def _agent(core: Core, inbox: Inbox, engine: Engine, work: Agents, seed: int) -> list[int]:
+async def _agent(
+    core: Core, inbox: Inbox, engine: Engine, work: Agents, seed: int, ready: asyncio.Barrier
+) -> list[int]:
     client = Client(core, inbox, seed)
     vocab = engine.info.vocab_size
     file = await core.create(client.session, None)
     await client.pred(file, client.text(work.context, vocab))
+    await ready.wait()
     written: list[int] = []
     for _ in range(work.turns):
         await asyncio.sleep(work.pause)

@@ -84,7 +84,7 @@ def engine(
 @click.option("--model", default="tiny", show_default=True, help="A name or a model directory.")
 @click.option("--device", help="cpu, cuda or cuda:N.")
 @click.option("--attention", type=click.Choice(["torch", "triton"]), help="Force an attention back end.")
-@click.option("--agents", default=16, show_default=True, help="Programs at once.")
+@click.option("--agents", default=8, show_default=True, help="Programs at once.")
 @click.option("--context", default=512, show_default=True, help="Tokens of each at the start.")
 @click.option("--tokens", default=1024, show_default=True, help="Tokens of the file that goes and comes back.")
 @click.option("--rounds", default=3, show_default=True, help="Alternated rounds; medians are reported.")
