@@ -175,6 +175,30 @@ async def test_derived_files_are_never_dropped() -> None:
 
 
 @run
+async def test_a_full_host_is_looked_at_once_for_all_victims() -> None:
+    """Not once for each file that could go: a crowd of small files must not hold up everybody."""
+    async with Tiers(pages=33, host_pages=32) as h:
+        s = h.core.open_session("a")
+        made = [await h.derived(s, 4, i) for i in range(61)]  # of a page each; its source needs two for a moment
+        looks = 0
+        tiers = h.core._loops["fake"].room.tiers
+        is_spare = tiers._is_spare
+
+        def counted(file: Any) -> bool:
+            nonlocal looks
+            looks += 1
+            return is_spare(file)
+
+        tiers._is_spare = counted
+        stranger = h.core.open_session("b")
+        with pytest.raises(NoSpace):
+            await h.make(stranger, text(40))
+        assert 0 < looks <= 10 * len(made)  # it asks a few times
+        for f, shadow in made[:3] + made[-3:]:
+            await h.agree(s, f, shadow)
+
+
+@run
 async def test_plain_files_give_way_to_derived_ones_on_the_host() -> None:
     async with Tiers(host_pages=6) as h:
         s = h.session()

@@ -1,8 +1,8 @@
 """Who gets pages: admission to the next step, and whose K/V leaves the device when there is no room.
 
-Pages change hands only between steps, in `admit`, and in order of age. An operation that lacks pages takes them from
-the prefix cache; then K/V is taken off the device, by a move to the host or by dropping it, whichever is measured to
-be cheaper to undo (`kvfs.tiers`):
+Operations get pages between steps, in `admit`, and in order of age; what is brought back before it is asked for takes
+only pages that nobody waits for. An operation that lacks pages takes them from the prefix cache; then K/V is taken off
+the device, by a move to the host or by dropping it, whichever is measured to be cheaper to undo (`kvfs.tiers`):
 
     1. idle files that nobody has used for a while (their process waits for something else than the model), oldest first
     2. generations that wait for their guest
@@ -305,8 +305,9 @@ class Room:
         """Whose K/V may go for it, in that order."""
         now = self._clock()
         busy: list[File] = []
+        attainable: dict[str, int] = {}
         for file in self._kvfs.idle:
-            if self._movable(file, tenant):
+            if self._movable(file, tenant, attainable):
                 due = file.touched + self._limits.idle_seconds if file.opens else now
                 if due <= now:
                     yield file, None
@@ -314,7 +315,7 @@ class Room:
                     busy.append(file)
         for operation in self._crowd.parked:
             for file in operation.files:
-                if self._movable(file, tenant):
+                if self._movable(file, tenant, attainable):
                     yield file, operation
         for file in busy:
             due = min(file.touched + self._limits.idle_seconds, file.resident + self._residence(file))
@@ -326,20 +327,20 @@ class Room:
             if operation is favoured:
                 return
             for file in operation.files:
-                if self._movable(file, tenant):
+                if self._movable(file, tenant, attainable):
                     due = file.resident + self._residence(file)
                     if due <= now:
                         yield file, operation
                     else:
                         self._due = min(self._due, due)
 
-    def _movable(self, file: File, tenant: str | None) -> bool:
+    def _movable(self, file: File, tenant: str | None, attainable: dict[str, int]) -> bool:
         return (
             bool(file.pages)
             and not file.pins
             and file.arena is self._arena
             and (tenant is None or file.tenant == tenant)
-            and self.tiers.can_discard(file)
+            and self.tiers.can_discard(file, attainable)
         )
 
     def _residence(self, file: File) -> float:

@@ -14,7 +14,6 @@ Pure bookkeeping: someone else runs the moves in `Tiers.waiting`, in any groupin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from symphony.kvfs.arena import Arena
@@ -82,11 +81,19 @@ class Tiers:
         self._stow(file)
         return True
 
-    def can_discard(self, file: File) -> bool:
-        """Whether `discard` would succeed."""
+    def can_discard(self, file: File, attainable: dict[str, int]) -> bool:
+        """Whether `discard` would succeed. `attainable` keeps how many slots each tenant can have, so that asking about
+        many files takes time linear in them: empty at first, it is good for as long as nothing changes."""
         if file.move is not None:
             return False
-        return file.derived is None or self._can_stow(file)
+        if file.derived is None:
+            return True
+        need, tenant = self._slots_for(file), file.tenant
+        if need <= self._slots_left(tenant):
+            return self.usable
+        if tenant not in attainable:
+            attainable[tenant] = self._attainable(tenant, self.arena.host.capacity)
+        return self.usable and need <= attainable[tenant]
 
     def cost(self, file: File) -> float:
         """Seconds that it takes to take the file's K/V off the device and to get it back."""
@@ -139,7 +146,8 @@ class Tiers:
     def _make_slots(self, file: File) -> bool:
         """Enough free slots for the file, dropping plain files' K/V from the host for it, the oldest first. False:
         there cannot be."""
-        if not self._can_stow(file):
+        need = self._slots_for(file)
+        if not self.usable or self._attainable(file.tenant, need) < need:
             return False
         host = self.arena.host
         while True:
@@ -154,27 +162,36 @@ class Tiers:
             self.dropped_tokens += victim.computed
             self.kvfs.drop(victim)
 
-    def _can_stow(self, file: File) -> bool:
-        """Whether the host can have room for the file."""
-        host, need = self.arena.host, self._slots_for(file)
-        left = self.arena.tenant_slots - host.used.get(file.tenant, 0)
-        if self.usable and need <= min(len(host.free), left):
-            return True
-        spare = [other for other in self.kvfs.stowed if self._is_spare(other)]
-        own = [other for other in spare if other.tenant == file.tenant]
-        return self.usable and need <= min(len(host.free) + self._only_in(spare), left + self._only_in(own))
+    def _slots_left(self, tenant: str) -> int:
+        """Free slots that the tenant may have."""
+        host = self.arena.host
+        return min(len(host.free), self.arena.tenant_slots - host.used.get(tenant, 0))
+
+    def _attainable(self, tenant: str, enough: int) -> int:
+        """Slots that the tenant can have if plain files' K/V goes for it; at least `enough`, or exactly."""
+        host = self.arena.host
+        free, left = len(host.free), self.arena.tenant_slots - host.used.get(tenant, 0)
+        refs = host.refs
+        holders: Counter[int] = Counter()
+        own: Counter[int] = Counter()
+        for file in self.kvfs.stowed:
+            if min(free, left) >= enough:
+                break
+            if not self._is_spare(file):
+                continue
+            for slot in file.slots:
+                holders[slot] += 1
+                free += holders[slot] == refs[slot]
+                if file.tenant == tenant:
+                    own[slot] += 1
+                    left += own[slot] == refs[slot]
+        return min(free, left)
 
     def _slots_for(self, file: File) -> int:
         """Slots that the file needs and that do not hold the same as its pages yet."""
         twins, leaving = self.arena.slot_of_page, self._leaving
         pages = file.pages[: self.arena.pages_for(file.computed)]
         return sum([page not in twins and page not in leaving for page in pages])
-
-    def _only_in(self, files: Iterable[File]) -> int:
-        """Slots that nobody else holds."""
-        holders = Counter([slot for file in files for slot in file.slots])
-        refs = self.arena.host.refs
-        return sum([refs[slot] == count for slot, count in holders.items()])
 
     def _is_spare(self, file: File) -> bool:
         return file.arena is self.arena and file.derived is None and file.move is None
