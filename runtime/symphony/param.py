@@ -34,7 +34,7 @@ forgiven, so that the lowest priority gets on too."""
 MAX_PROCESSES_PER_TENANT = 2048
 """Live processes of one tenant; what it starts beyond that waits."""
 MAX_WAITING_LAUNCHES = 1024
-"""Launches that may wait for a place..."""
+"""Launches that may wait for a place, with their arguments..."""
 MAX_WAITING_PER_TENANT = 256
 """...and those of one tenant."""
 DRAIN_NS = 2_000_000

@@ -19,6 +19,7 @@ from symphony import Config, Runtime
 from symphony.engine.fake import FakeEngine
 from symphony.errors import SymphonyError
 from symphony.sandbox.config import SandboxConfig
+from symphony.sched.admission import AdmissionLimits
 
 CACHE = Path(__file__).resolve().parents[2] / "build" / "test-programs"
 """Shared with the tests of programs: the interpreter is compiled once a checkout."""
@@ -116,19 +117,28 @@ class Host:
 
 @contextlib.asynccontextmanager
 async def booted(
-    home: Path, tools: Mapping[str, Callable[..., Any]], options: Mapping[str, Any]
+    home: Path,
+    tools: Mapping[str, Callable[..., Any]],
+    options: Mapping[str, Any],
+    admission: AdmissionLimits | None = None,
 ) -> AsyncIterator[tuple[Runtime, FakeEngine]]:
     engine = FakeEngine(**{"pages": 512, "context_limit": 1024, **options})
-    config = Config(sandbox=SandboxConfig(max_instances=16), cache=CACHE)
+    admission = admission or AdmissionLimits()
+    config = Config(sandbox=SandboxConfig(max_instances=16), admission=admission, cache=CACHE)
     async with Runtime([engine], home=home, tools=tools, config=config) as runtime:
         yield runtime, engine
 
 
 @contextlib.contextmanager
-def host(home: Path, tools: Mapping[str, Callable[..., Any]] | None = None, **engine: Any) -> Any:
+def host(
+    home: Path,
+    tools: Mapping[str, Callable[..., Any]] | None = None,
+    admission: AdmissionLimits | None = None,
+    **engine: Any,
+) -> Any:
     """A booted `Host`; checked once more before it shuts down."""
     with asyncio.Runner() as runner:
-        boot = booted(home, tools or {}, engine)
+        boot = booted(home, tools or {}, engine, admission)
         runtime, fake = runner.run(boot.__aenter__())
         try:
             running = Host(runtime, fake, runner)

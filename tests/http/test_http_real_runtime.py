@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from live_server import Server
 
 from symphony.cli.remote import Remote
 from symphony.engine.fake import FakeEngine
-from symphony.errors import NotFound, ProgramError, SymphonyError, TimedOut
-from symphony.host import Runtime
+from symphony.errors import BY_CODE, LimitExceeded, NotFound, PermissionDenied, ProgramError, SymphonyError, TimedOut
+from symphony.host import Config, Runtime
+from symphony.sched.admission import AdmissionLimits
 
 HEADER = b"from lip import Context, emit, log, main\n@main\nasync def app"
 ECHO = HEADER + b"(prompt: str, n: int = 1) -> dict:\n    emit(prompt * n)\n    log('seen')\n    return {'n': n}\n"
@@ -137,3 +140,39 @@ def test_ready_and_models(served: Server[Runtime]) -> None:
     assert remote.call("GET", "/readyz") == {"status": "ready"}
     [model] = remote.call("GET", "/v1/models")["data"]
     assert model["id"] == served.runtime.model_infos()[0].name
+
+
+def test_runs_that_wait_for_a_place_and_those_that_find_no_room(tmp_path: Path) -> None:
+    config = Config(admission=AdmissionLimits(live_per_tenant=1, waiting_per_tenant=2), least_nice=-3)
+    with Server(Runtime([FakeEngine()], home=tmp_path, config=config)) as server:
+        remote = Remote(server.url)
+
+        def detached(program: bytes, **query: str) -> int:
+            return remote.call("POST", "/v1/run", {"detach": "1", **query}, program)["pid"]
+
+        spinner, waiting, doomed = detached(SPIN), detached(GENERATE, nice="-3"), detached(SPIN, timeout="0.01")
+        with pytest.raises(TimedOut, match="no other process ended"):
+            error_of(list(remote.events("GET", f"/v1/processes/{doomed}/events")))
+        last = detached(SPIN)
+        with pytest.raises(LimitExceeded, match="2 launches wait") as refused:
+            remote.call("POST", "/v1/run", {}, SPIN)
+        assert refused.value.hint
+        with pytest.raises(PermissionDenied, match="nice=-4"):
+            detached(SPIN, nice="-4")
+        shown = {process["pid"]: process for process in remote.call("GET", "/v1/processes")["processes"]}
+        assert (shown[waiting]["state"], shown[waiting]["waits_for"]) == ("new", ["admission"])
+        assert (shown[waiting]["nice"], shown[waiting]["usage"]["cpu_us"]) == (-3, 0)
+        assert remote.call("GET", "/v1/status")["processes"]["states"]["new"] == 2
+        events = remote.events("GET", f"/v1/processes/{waiting}/events")
+        assert next(events) == ("start", {"pid": waiting})
+        assert remote.call("DELETE", f"/v1/processes/{last}")["state"] == "killed"
+        remote.call("DELETE", f"/v1/processes/{spinner}")
+        assert list(events)[-1][0] == "result"
+        assert_clean(server)
+
+
+def error_of(events: list[tuple[str, dict[str, Any]]]) -> None:
+    """Raise the error that a run ended with."""
+    kind, fields = events[-1]
+    assert kind == "error"
+    raise BY_CODE[fields["code"]](fields["message"], fields["hint"])
