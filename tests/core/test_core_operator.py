@@ -184,6 +184,12 @@ async def test_a_look_at_too_much_is_refused() -> None:
                     look("/")
             assert operator.space("/a")[-1].device_pages == 4
             assert len(operator.list("/")) == 2
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("symphony.core.survey.MAX_SURVEY_FILES", 1)
+            for look in (operator.space, operator.forks):
+                with pytest.raises(LimitExceeded, match="2 files"):
+                    look("/")
+                look("/a")
 
 
 @run

@@ -7,13 +7,13 @@ of it, or was found in the prefix cache behind it, or is where it came from. A p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from symphony.core.views import Fork, Lens, Space
 from symphony.errors import LimitExceeded
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
-from symphony.param import MAX_SURVEY_PAGES
+from symphony.param import MAX_SURVEY_FILES, MAX_SURVEY_PAGES
 
 Place = tuple[Arena, int]
 """A page of the device, or (negative) a slot of the host that no page is a twin of."""
@@ -24,16 +24,17 @@ def forks(lens: Lens, path: str) -> list[Fork]:
     descend from a file below the path. Raises NotFound, Invalid, LimitExceeded."""
     wanted = {node: name for name, node in reversed(lens.below(path)) if isinstance(node, File)}
     files = lens.visible()
-    _check_size(files)
+    _check_pages(files)
     parents = _parents(files)
+    kept: dict[File, None] = {}
+    for file in files:  # parents stand before their forks
+        if file in wanted or (not file.names and (path == "/" or parents[file][0] in kept)):
+            kept[file] = None
+    _check_files(kept)
     ids = {file: number for number, file in enumerate(files)}
     chosen: list[Fork] = []
-    kept: set[File] = set()
-    for file in files:  # parents stand before their forks
+    for file in kept:
         parent, shared = parents[file]
-        if file not in wanted and (file.names or (path != "/" and parent not in kept)):
-            continue
-        kept.add(file)
         names = lens.names(parent) if parent is not None else []
         chosen.append(
             Fork(
@@ -61,7 +62,8 @@ def space(lens: Lens, path: str, page_bytes: dict[str, int]) -> list[Space]:
         if unnamed:
             groups[""] = dict.fromkeys(unnamed)
     everything = {file: None for files in groups.values() for file in files}
-    _check_size(everything)
+    _check_files(everything)
+    _check_pages(everything)
     rows = [_space(name, files, page_bytes) for name, files in sorted(groups.items(), key=lambda group: group[0])]
     if path in groups:
         return rows
@@ -117,7 +119,15 @@ def _space(path: str, files: Iterable[File], page_bytes: dict[str, int]) -> Spac
     return total
 
 
-def _check_size(files: Iterable[File]) -> None:
+def _check_files(files: Collection[File]) -> None:
+    if len(files) > MAX_SURVEY_FILES:
+        raise LimitExceeded(
+            f"there are {len(files)} files, more than the {MAX_SURVEY_FILES} that one look may show",
+            "look at a directory further down, or list it (ls)",
+        )
+
+
+def _check_pages(files: Iterable[File]) -> None:
     size = sum([len(file.pages) + len(file.slots) for file in files])
     if size > MAX_SURVEY_PAGES:
         raise LimitExceeded(
