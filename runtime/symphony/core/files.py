@@ -43,7 +43,6 @@ class Files:
         self._sessions: dict[int, Session] = {}
         self._ids = itertools.count(1)
         self._deliver: Deliver | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
 
     # ---- handles -------------------------------------------------------------------------------------------------
     async def create(self, session: int, model: str | None) -> int:

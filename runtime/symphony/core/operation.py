@@ -34,7 +34,7 @@ NOTHING = Readings()
 
 
 class Operation:
-    """What all kinds kinds have. Also a `sched.batch.Job`."""
+    """What all kinds have. Also a `sched.batch.Job`."""
 
     __slots__ = (
         "cancelled",
