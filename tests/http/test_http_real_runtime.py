@@ -171,6 +171,17 @@ def test_runs_that_wait_for_a_place_and_those_that_find_no_room(tmp_path: Path) 
         assert_clean(server)
 
 
+def test_what_waits_for_a_place_does_not_begin_when_the_server_ends(tmp_path: Path) -> None:
+    begun: list[Any] = []
+    with Server(Runtime([FakeEngine()], home=tmp_path, config=Config(admission=AdmissionLimits(live=1)))) as server:
+        for _ in range(3):
+            Remote(server.url).call("POST", "/v1/run", {"detach": "1"}, SPIN)
+        sandbox = server.runtime.sandbox
+        instantiate = sandbox.instantiate
+        sandbox.instantiate = lambda *args: begun.append(args) or instantiate(*args)
+    assert not begun
+
+
 def error_of(events: list[tuple[str, dict[str, Any]]]) -> None:
     """Raise the error that a run ended with."""
     kind, fields = events[-1]

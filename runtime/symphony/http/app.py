@@ -17,6 +17,7 @@ from symphony.http import fs, models, processes, programs, runs, status
 from symphony.http.context import KEEP_ALIVE, RUNTIME
 from symphony.http.errors import errors
 from symphony.http.guard import guard
+from symphony.process.process import State
 
 if TYPE_CHECKING:
     from symphony.host import Runtime
@@ -70,6 +71,8 @@ async def _try_models(app: web.Application) -> None:
 
 
 async def _end_processes(app: web.Application) -> None:
-    """Kill what still runs, so that open streams end with an error event instead of a torn connection."""
+    """Kill what still runs, so that open streams end with an error event instead of a torn connection. What waits for a
+    place goes first, so that none of it begins."""
     runtime = app[RUNTIME]
-    await asyncio.gather(*(runtime.kill(process) for process in runtime.processes()))
+    processes = sorted(runtime.processes(), key=lambda process: process.state is not State.NEW)
+    await asyncio.gather(*(runtime.kill(process) for process in processes))
