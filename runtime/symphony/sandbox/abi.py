@@ -52,7 +52,6 @@ store_context = _declare("wasmtime_store_context", c_void_p, c_void_p)
 store_limiter = _declare("wasmtime_store_limiter", None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64)
 store_delete = _declare("wasmtime_store_delete", None, c_void_p)
 set_fuel = _declare("wasmtime_context_set_fuel", c_void_p, c_void_p, c_uint64)
-get_fuel = _declare("wasmtime_context_get_fuel", c_void_p, c_void_p, c_void_p)
 set_fuel_slice = _declare("wasmtime_context_fuel_async_yield_interval", c_void_p, c_void_p, c_uint64)
 
 # --- calls on fibers --------------------------------------------------------------------------------------------------
