@@ -114,6 +114,8 @@ MAX_NAMES_AT_ONCE = 4096
 against several components, count more."""
 MAX_SURVEY_PAGES = 131_072
 """Entries of page tables that one look at who shares what (`fs tree`, `fs du`) may take, in about 60 ms..."""
+MAX_SHOWN_NAMES = 16
+"""Names of one file that an operator's listing or stat tells; how many there are it tells too."""
 MAX_SURVEY_FILES = 4096
 """...and files that it may show or add up, in 0.3 s with the writing of the answer."""
 MAX_LOCKS = 64

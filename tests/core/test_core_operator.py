@@ -9,6 +9,7 @@ from symphony.core.operator import Operator
 from symphony.core.views import FileView
 from symphony.errors import Busy, Exists, Invalid, LimitExceeded, NotFound, PermissionDenied
 from symphony.kvfs.modes import Principal
+from symphony.param import MAX_SHOWN_NAMES
 
 WHO = Principal("a", "a")
 STRANGER = Principal("b", "b")
@@ -54,6 +55,19 @@ async def test_listing_and_stat() -> None:
                     look(path)
         with pytest.raises(Invalid, match="is a directory"):
             operator.stat("/notes")
+
+
+@run
+async def test_a_file_of_many_names_shows_some() -> None:
+    async with Host() as h:
+        operator = Operator(h.core, WHO)
+        session, file = await made(h, "/base", 5)
+        for i in range(30):
+            await h.core.link(session, file, f"/many/{i}")
+        for shown in operator.list("/many"):
+            assert isinstance(shown, FileView)
+            assert (shown.links, len(shown.names)) == (31, MAX_SHOWN_NAMES)
+            assert shown.path.startswith("/many/")
 
 
 @run

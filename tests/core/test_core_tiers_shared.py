@@ -61,5 +61,27 @@ async def test_who_shares_a_lost_copy_has_lost_it_too() -> None:
         assert (await h.pred(s, fork, [5]))[0].sampled == h.engine.greedy([*range(40), 5])
 
 
+@run
+async def test_a_bug_in_a_moves_books_does_not_end_the_mover() -> None:
+    async with Host(pages=40, host_pages=40) as h:
+        s = h.core.open_session("t")
+        f = await h.core.create(s, None)
+        await h.pred(s, f, list(range(40)))
+        tiers = h.core._loops["fake"].room.tiers
+        finish, tiers.finish = tiers.finish, _bug
+        await h.core.advise(s, f, "dont-need")
+        moves = list(tiers.waiting)
+        await settle(h)
+        tiers.finish = finish
+        assert not tiers.usable
+        assert (await h.pred(s, f, [5]))[0].sampled == h.engine.greedy([*range(40), 5])
+        for move in moves:
+            tiers.finish(move, False)  # what the bug left behind
+
+
+def _bug(move: object, done: bool) -> bool:
+    raise KeyError("a bug")
+
+
 def _fail(out: object, back: object) -> float:
     raise OSError("lost")

@@ -341,6 +341,20 @@ async def test_ranges_outside_or_out_of_order() -> None:
 
 
 @run
+async def test_an_extract_longer_than_the_context_is_refused() -> None:
+    """It used to reach the engine, where it failed the step of everybody."""
+    async with Host(pages=64, page_size=4, context_limit=40) as h:
+        s = h.core.open_session("t")
+        f = await h.core.create(s, None)
+        await h.pred(s, f, text(3))
+        whole = await h.core.extract(s, f, [(0, 1)] * 40, True)
+        assert await h.core.length(s, whole) == 40
+        with pytest.raises(Invalid, match="41 entries do not fit into the context of 40"):
+            await h.core.extract(s, f, [(0, 1)] * 41, True)
+        await h.pred(s, f, [1])
+
+
+@run
 async def test_nothing_at_all() -> None:
     async with Shadows(pages=64, page_size=4) as h:
         s = h.session()

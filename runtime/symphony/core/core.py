@@ -166,6 +166,9 @@ class Core(Files):
         self._check_open(owner)
         runs = extract_runs(source, ranges, rebase)
         handle = self._handle(owner, file)
+        limit, length = handle.loop.info.context_limit, sum([run.end - run.start for run in runs])
+        if length > limit:
+            raise Invalid(f"{length} entries do not fit into the context of {limit}", "extract fewer")
         number = self._admit(owner, self._kvfs.create(owner.who.tenant, owner.who.owner, source.arena.model))
         try:
             await self._transfer(owner, handle, source, owner.files[number].file, runs)

@@ -397,7 +397,10 @@ class Room:
                 await self._work
                 continue
             self.moving = self._next_moves()
-            await self._run_moves(self.moving)
+            try:
+                await self._run_moves(self.moving)
+            except Exception:
+                self._give_up()
             self.moving = []
             wake()
         for move in self.tiers.waiting:
@@ -407,6 +410,14 @@ class Room:
     def close(self) -> None:
         self._closed = True
         self._start_moves()
+
+    def _give_up(self) -> None:
+        """A bug of the host in the books of a move: its files are cut off from it, whoever waits tries again."""
+        _log.exception("finishing a move of K/V failed; the host tier is not used any more")
+        self.tiers.usable = False
+        for move in self.moving:
+            if move.file.move is move:
+                move.file.move = None
 
     def _next_moves(self) -> list[Move]:
         """Those that come back first: somebody waits for them."""

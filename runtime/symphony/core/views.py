@@ -7,6 +7,7 @@ holders that are its tenant's own business. It changes nothing, the time of use 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from symphony.core.files import Files
 from symphony.core.inspect import holders
@@ -14,6 +15,7 @@ from symphony.kvfs.file import File
 from symphony.kvfs.modes import Mode, Principal
 from symphony.kvfs.names import Directory
 from symphony.kvfs.tree import SHARED
+from symphony.param import MAX_SHOWN_NAMES
 
 
 @dataclass(slots=True)
@@ -51,8 +53,10 @@ class FileView:
     used: float
     ttl: float | None
     """Seconds after the last use at which its names go."""
+    links: int
+    """How many names it has."""
     names: list[str]
-    """All of them, as far as they may be seen."""
+    """Some of them, `MAX_SHOWN_NAMES` at most, as far as they may be seen."""
     sessions: list[int]
     """Who has it open, likewise."""
     kind: str = "file"
@@ -171,14 +175,15 @@ class Lens:
             modified=file.modified,
             used=file.used,
             ttl=file.ttl,
+            links=len(file.names),
             names=self.names(file),
             sessions=self._holders.get(file, []),
         )
 
     def names(self, file: File) -> list[str]:
-        """Paths of the file, those in another tenant's tree left out."""
+        """Paths of the file, those in another tenant's tree left out. Few: a listing has them of each member."""
         paths: list[str] = []
-        for directory, name in file.names:
+        for directory, name in islice(file.names, MAX_SHOWN_NAMES):
             parts = [name]
             while directory.parent is not None:
                 parts.append(directory.name)

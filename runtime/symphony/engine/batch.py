@@ -109,13 +109,13 @@ def spread(copies: Sequence[EntryCopy], limits: Limits) -> tuple[IntArray, IntAr
     size = limits.page_size
     pages, offsets = np.stack([source, target]), np.stack([source_offset, target_offset])
     if pages.min() < 1 or pages.max() >= limits.pages or np.abs(shift).max() >= limits.context_limit:
-        raise InternalError(f"an entry copy names a page or a shift that is not there: {copies}")
+        raise InternalError("an entry copy names a page or a shift that is not there")
     if count.min() < 1 or offsets.min() < 0 or (offsets + count).max() > size:
-        raise InternalError(f"an entry copy leaves its page of {size} entries: {copies}")
+        raise InternalError(f"an entry copy leaves its page of {size} entries")
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     sources, targets = (np.repeat(first, count) + within for first in pages * size + offsets)
     if len(np.unique(targets)) < len(targets):
-        raise InternalError(f"two entry copies have the same target: {copies}")
+        raise InternalError("two entry copies have the same target")
     return sources, targets, np.repeat(shift, count)
 
 
