@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import random
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,17 +24,31 @@ __all__ = [
     "PROBE",
     "SHAPES",
     "TINY",
+    "TOLERANCE",
     "Driver",
     "Readings",
     "Sequence_",
+    "assert_close",
     "load_reference",
     "make_model",
+    "tokens",
     "write",
 ]
 
 
 PROBE = tuple(range(0, 4096, 7))
 """Tokens whose log-probabilities are compared: each depends on all logits through the normaliser."""
+TOLERANCE = 1e-4
+
+
+def tokens(seed: int, count: int) -> list[int]:
+    source = random.Random(seed)
+    return [source.randrange(11, 4096) for _ in range(count)]
+
+
+def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """`expected`: over the whole vocabulary."""
+    torch.testing.assert_close(actual, expected[:, list(PROBE)], atol=TOLERANCE, rtol=0)
 
 
 class Sequence_:  # noqa: N801 - `Sequence` is taken

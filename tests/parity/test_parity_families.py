@@ -11,12 +11,11 @@ import random
 import pytest
 import torch
 from parity_checkpoints import CHECKPOINTS, make_checkpoint
-from parity_driver import GREEDY, PROBE, Driver, Readings, Sequence_, load_reference
+from parity_driver import GREEDY, PROBE, TOLERANCE, Driver, Readings, Sequence_, assert_close, load_reference, tokens
 
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import Batch, Row
 
-TOLERANCE = 1e-4
 ASK = Readings(sample=GREEDY)
 
 
@@ -26,16 +25,6 @@ def model(request, tmp_path_factory):
     engine = LocalEngine.load(str(directory), device="cpu", pages=512, host_pages=0, threads=1)
     yield engine, load_reference(directory)
     engine.close()
-
-
-def tokens(seed: int, count: int) -> list[int]:
-    source = random.Random(seed)
-    return [source.randrange(11, 4096) for _ in range(count)]
-
-
-def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    """`expected`: over the whole vocabulary."""
-    torch.testing.assert_close(actual, expected[:, list(PROBE)], atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("lengths", [(1, 15, 16, 17), (24, 25, 31, 33)])

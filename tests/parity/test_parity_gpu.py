@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
 from parity_checkpoints import CHECKPOINTS, make_checkpoint
-from parity_driver import PROBE, Driver, Sequence_, load_reference
+from parity_driver import PROBE, Driver, Sequence_, load_reference, tokens
 
 from symphony.engine.local import LocalEngine
 
@@ -16,11 +14,6 @@ LENGTHS = (1, 15, 16, 17, 31, 33, 70, 300)
 DECODED = 6
 DECIDED = 0.2
 """Of log-probabilities; random weights are less sure of themselves than a model: 15 % of the positions are closer."""
-
-
-def tokens(seed: int, count: int) -> list[int]:
-    source = random.Random(seed)
-    return [source.randrange(11, 4096) for _ in range(count)]
 
 
 def logprobs(engine: LocalEngine) -> list[torch.Tensor]:

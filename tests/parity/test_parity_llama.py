@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 import torch
-from parity_driver import PROBE, Driver, Sequence_, load_reference, make_model
+from parity_driver import Driver, Sequence_, assert_close, load_reference, make_model, tokens
 
 from symphony.engine.local import LocalEngine
 
 MODELS = ("tiny", "small-gqa", "small-mha", "small-mqa", "small-untied", "small-wide-heads")
-TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -21,16 +19,6 @@ def model(request, tmp_path_factory):
     engine = LocalEngine.load(str(directory), device="cpu", pages=1024, threads=2)
     yield engine, load_reference(directory)
     engine.close()
-
-
-def tokens(seed: int, count: int) -> list[int]:
-    source = random.Random(seed)
-    return [source.randrange(11, 4096) for _ in range(count)]
-
-
-def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    """`expected`: over the whole vocabulary."""
-    torch.testing.assert_close(actual, expected[:, list(PROBE)], atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 33, 64])

@@ -21,17 +21,15 @@ from typing import Any
 from symphony.bench.report import Report
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
-from symphony.core.messages import GenerateOptions, Readings
+from symphony.core.messages import GenerateOptions
 from symphony.engine.engine import Engine
 from symphony.engine.fake import FakeEngine
-from symphony.engine.messages import GREEDY, ModelInfo
+from symphony.engine.messages import GREEDILY, ModelInfo
 from symphony.errors import SymphonyError
 from symphony.sim.lip import Inbox
 
 Load = Callable[[int, int | None], Engine]
 """(pages of the pool, slots of the host tier) -> an engine."""
-
-_DRAW = Readings(sample=GREEDY)
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,7 +72,7 @@ class Client:
     async def pred(self, file: int, tokens: list[int]) -> int | None:
         """The most probable next token."""
         op = self._op()
-        await self._core.pred(self.session, file, op, tokens, (max(len(tokens), 1) - 1,), _DRAW)
+        await self._core.pred(self.session, file, op, tokens, (max(len(tokens), 1) - 1,), GREEDILY)
         answer = await self._inbox.arrival(op)
         if isinstance(answer, SymphonyError):
             raise answer

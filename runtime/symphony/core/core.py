@@ -230,8 +230,7 @@ class Core(Files):
         found = self._sessions.get(session)
         if found is not None and self._kvfs.stowed:
             for handle in found.files.values():
-                if handle.file.slots:
-                    handle.loop.room.prefetch(handle.file)
+                handle.loop.room.prefetch(handle.file)
 
     # ---- operations ----------------------------------------------------------------------------------------------
     async def pred(

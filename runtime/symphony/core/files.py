@@ -19,6 +19,7 @@ from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.locks import Lock, Locks
 from symphony.kvfs.modes import READ, WRITE, Mode, require
+from symphony.kvfs.transfer import check_range
 from symphony.kvfs.tree import Tree
 from symphony.param import SWEEP_SECONDS
 
@@ -92,8 +93,7 @@ class Files:
     async def tokens(self, session: int, file: int, start: int, end: int) -> Tokens:
         """Ids of `[start, end)`. Raises PermissionDenied, Invalid."""
         found, _ = await self._may(session, file, READ)
-        if not 0 <= start <= end <= found.length:
-            raise Invalid(f"the range {start} to {end} is outside the file", f"the file has {found.length} tokens")
+        check_range(found, start, end)
         return found.tokens[start:end].tolist()
 
     async def truncate(self, session: int, file: int, length: int) -> None:

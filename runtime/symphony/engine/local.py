@@ -24,7 +24,7 @@ from symphony.engine.chat import ChatTemplate
 from symphony.engine.config import ModelConfig
 from symphony.engine.decode_graphs import CudaCapture, Decoded, DecodeGraphs
 from symphony.engine.host_tier import HostTier
-from symphony.engine.messages import GREEDY, Batch, ModelInfo, Reading, Readings, RowResult
+from symphony.engine.messages import GREEDILY, Batch, ModelInfo, Reading, RowResult
 from symphony.engine.model import Transformer
 from symphony.engine.placement import ALONE, Budget, device_name, find_device, find_dtype, host_pages, pool_pages
 from symphony.engine.sampler import Sampler
@@ -35,7 +35,6 @@ from symphony_kernels import BackendUnavailable, DecodePlanner, PagedAttention, 
 
 POISON = 1e4
 """What freed pages are filled with when debugging: finite in every dtype, hidden by every mask, and absurd as K/V."""
-_GREEDY = Readings(sample=GREEDY)
 _NOT_FINITE = "the model computed a value that is not finite"
 
 
@@ -208,7 +207,7 @@ class LocalEngine:
 
     def _readings(self, packed: Packed, decoded: Decoded) -> list[Reading | str]:
         """Of a step that ran as a graph: plain greedy draws are there already."""
-        if all(request.readings == _GREEDY for request in packed.requests):
+        if all(request.readings == GREEDILY for request in packed.requests):
             return [Reading(sampled=token) for token in decoded.greedy[packed.wanted].tolist()]
         logits = decoded.logits
         if len(packed.wanted) < len(logits):

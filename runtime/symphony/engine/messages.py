@@ -56,6 +56,10 @@ class Readings:
     entropy: bool = False
 
 
+GREEDILY = Readings(sample=GREEDY)
+"""The most probable token, and nothing else."""
+
+
 @dataclass(slots=True)
 class Row:
     """One sequence's part of a step: run `tokens` as its entries `[start, start + len(tokens))`, each of which sees all

@@ -51,7 +51,7 @@ def extract_runs(source: File, ranges: Iterable[tuple[int, int]], rebase: bool) 
     runs: list[Run] = []
     position = 0
     for start, end in ranges:
-        _check_range(source, start, end)
+        check_range(source, start, end)
         for first, last in _stretches(source, start, end):
             runs.append(Run(first, last, position - source.position(first) if rebase else 0))
             position += last - first
@@ -61,7 +61,7 @@ def extract_runs(source: File, ranges: Iterable[tuple[int, int]], rebase: bool) 
 
 def append_runs(source: File, target: File, start: int, end: int) -> list[Run]:
     """The runs of an append: positions count on from the target's end. Raises Invalid."""
-    _check_range(source, start, end)
+    check_range(source, start, end)
     position = target.position(target.length)
     runs: list[Run] = []
     for first, last in _stretches(source, start, end):
@@ -158,9 +158,10 @@ def _stretches(source: File, start: int, end: int) -> Iterable[tuple[int, int]]:
             first = entry
 
 
-def _check_range(source: File, start: int, end: int) -> None:
-    if not 0 <= start <= end <= source.length:
-        raise Invalid(f"the range {start} to {end} is outside the file", f"the file has {source.length} tokens")
+def check_range(file: File, start: int, end: int) -> None:
+    """Raises Invalid unless `[start, end)` is a range of the file's entries."""
+    if not 0 <= start <= end <= file.length:
+        raise Invalid(f"the range {start} to {end} is outside the file", f"the file has {file.length} tokens")
 
 
 def _check_order(source: File, runs: Sequence[Run]) -> None:

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from symphony.errors import InternalError
+from symphony.sandbox.binary import number
 
 MARK = struct.pack("<4I", 0x4C495021, 0x0B7EC75A, 0x1DEA57E5, 0x5EA1ED00)
 """Begins the table, as in `lip._snapshot`; then the number of objects, then their addresses, all of 32 bits."""
@@ -45,7 +46,7 @@ def _with_section(binary: bytes, kind: int, change: Callable[[bytes], bytes]) ->
     position = 8
     while position < len(binary):
         section = binary[position]
-        size, start = _unsigned(binary, position + 1)
+        size, start = number(binary, position + 1)
         position = start + size
         body = binary[start:position]
         if section == kind and MARK in body:
@@ -57,12 +58,12 @@ def _with_section(binary: bytes, kind: int, change: Callable[[bytes], bytes]) ->
 def _data(section: bytes) -> bytes:
     """A data section of active segments, laid out anew after the change."""
     image = bytearray()
-    count, position = _unsigned(section, 0)
+    count, position = number(section, 0)
     for _ in range(count):
         if section[position : position + 2] != b"\0\x41":
             raise InternalError("a data segment of the built component is not at a fixed address")
         offset, position = _signed(section, position + 2)
-        size, start = _unsigned(section, position + 1)
+        size, start = number(section, position + 1)
         position = start + size
         image.extend(bytes(max(0, offset + size - len(image))))
         image[offset : offset + size] = section[start:position]
@@ -101,19 +102,8 @@ def _pieces(image: bytearray) -> Iterator[tuple[int, int]]:
 # --- LEB128 -----------------------------------------------------------------------------------------------------------
 
 
-def _unsigned(data: bytes, position: int) -> tuple[int, int]:
-    """A number, and the position after it."""
-    value = shift = 0
-    while True:
-        byte = data[position]
-        value |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:
-            return value, position
-
-
 def _signed(data: bytes, position: int) -> tuple[int, int]:
-    value, end = _unsigned(data, position)
+    value, end = number(data, position)
     bits = 7 * (end - position)
     return value - (1 << bits) if value >> (bits - 1) else value, end
 

@@ -43,7 +43,7 @@ def _walk(wasm: bytes) -> tuple[list[str], list[str]]:
     position = 8
     while position < len(wasm):
         section = wasm[position]
-        size, start = _number(wasm, position + 1)
+        size, start = number(wasm, position + 1)
         position = start + size
         if position > len(wasm):
             raise InvalidProgram(
@@ -56,8 +56,8 @@ def _walk(wasm: bytes) -> tuple[list[str], list[str]]:
     return imports, exports
 
 
-def _number(wasm: bytes, position: int) -> tuple[int, int]:
-    """An unsigned LEB128 number and the position after it."""
+def number(wasm: bytes, position: int) -> tuple[int, int]:
+    """An unsigned LEB128 number and the position after it. Raises InvalidProgram where the bytes end early."""
     value = shift = 0
     while True:
         if position >= len(wasm) or shift > 35:
@@ -72,17 +72,17 @@ def _number(wasm: bytes, position: int) -> tuple[int, int]:
 def _name(wasm: bytes, position: int) -> tuple[str, int]:
     """An import or export name: a kind byte, a string, and for kind 2 a version suffix."""
     kind = wasm[position]
-    size, start = _number(wasm, position + 1)
+    size, start = number(wasm, position + 1)
     end = start + size
     name = wasm[start:end].decode("utf-8", "replace")
     if kind == 2:
-        suffix, end = _number(wasm, end)
+        suffix, end = number(wasm, end)
         end += suffix
     return name, end
 
 
 def _imported(wasm: bytes, position: int) -> list[str]:
-    count, position = _number(wasm, position)
+    count, position = number(wasm, position)
     names: list[str] = []
     for _ in range(count):
         name, position = _name(wasm, position)
@@ -92,13 +92,13 @@ def _imported(wasm: bytes, position: int) -> list[str]:
 
 
 def _exported(wasm: bytes, position: int) -> list[str]:
-    count, position = _number(wasm, position)
+    count, position = number(wasm, position)
     names: list[str] = []
     for _ in range(count):
         name, position = _name(wasm, position)
         names.append(name)
         position += 2 if wasm[position] == 0 else 1  # sort (core ones have two bytes), then its index
-        _, position = _number(wasm, position)
+        _, position = number(wasm, position)
         if wasm[position]:
             position = _skip_type(wasm, position + 1)
         else:
@@ -110,10 +110,10 @@ def _skip_type(wasm: bytes, position: int) -> int:
     """Past an external type (`externdesc`)."""
     kind = wasm[position]
     if kind == 0:  # core module: 0x00 0x11 index
-        return _number(wasm, position + 2)[1]
+        return number(wasm, position + 2)[1]
     if kind in (2, 3):  # value or type, each with a bound
         bound = wasm[position + 1]
         if kind == 3 and bound == 1:  # sub resource
             return position + 2
-        return _number(wasm, position + 2)[1]
-    return _number(wasm, position + 1)[1]
+        return number(wasm, position + 2)[1]
+    return number(wasm, position + 1)[1]

@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symphony.core.core import Core
-from symphony.core.messages import GenerateOptions, Reading, Readings
+from symphony.core.messages import GenerateOptions, Reading
 from symphony.engine.fake import FakeEngine
-from symphony.engine.messages import GREEDY
+from symphony.engine.messages import GREEDILY
 from symphony.errors import NotFound, SymphonyError
 from symphony.sim.cpu import Cpu
 from symphony.sim.device import Device
 from symphony.sim.mix import Group
 from symphony.sim.records import Records
-
-_DRAW = Readings(sample=GREEDY)
 
 
 class Inbox:
@@ -147,7 +145,7 @@ class Lip:
         device = world.device
         op = self.op()
         asked, ready, steps = self.now, max(self.now, device.end), device.steps
-        await self.core.pred(self.session, file, op, tokens, outputs, _DRAW)
+        await self.core.pred(self.session, file, op, tokens, outputs, GREEDILY)
         answer = await world.inbox.arrival(op)
         if isinstance(answer, SymphonyError):
             raise answer
