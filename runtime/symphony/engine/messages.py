@@ -60,10 +60,15 @@ GREEDILY = Readings(sample=GREEDY)
 """The most probable token, and nothing else."""
 
 
+Mask = tuple[tuple[int, int], ...]
+"""Ranges `(start, end)` of a sequence's entries that a token sees, ascending, none touching the next. It sees itself
+whatever they say, and nothing behind itself."""
+
+
 @dataclass(slots=True)
 class Row:
     """One sequence's part of a step: run `tokens` as its entries `[start, start + len(tokens))`, each of which sees all
-    entries before it and itself."""
+    entries before it and itself, unless `masks` hide some."""
 
     tokens: Sequence[int]
     """At least one."""
@@ -86,6 +91,16 @@ class Row:
     earlier: Sequence[int] = ()
     """With `position`: positions of the sequence's first entries, ascending; those that this does not list count on.
     Sliding windows need them."""
+    positions: Sequence[int] | None = None
+    """With `position`, which is the first of them: the position of each token, where they do not count up. In a model
+    with a sliding window they may not descend, nor lie before that of the entry that precedes them."""
+    masks: Sequence[Mask] | None = None
+    """With `position`: what is seen of `[0, start + len(tokens))`, by all tokens (one mask) or by each (as many as
+    tokens). None: everything. Sliding windows hide what they hide all the same."""
+    follows: int = -1
+    """Launched before the step before it is over: the row goes on where row `follows` of that step ends, `tokens` is
+    `(0,)` in place of what that row draws, and its block table begins with that row's. If that row fails, or its step
+    is lost, so is this one. -1: `tokens` says it all."""
 
 
 @dataclass(slots=True)
@@ -154,3 +169,5 @@ class ModelInfo:
     device: str = "cpu"
     host_pages: int = 0
     """Slots of the host tier, of one page each; their ids are `0..host_pages`."""
+    window: int | None = None
+    """Positions that some layers see at most; None: all layers see everything."""
