@@ -80,6 +80,11 @@ class Ragged:
     firsts: IntArray | None = None
     """[T]: the first entry that each query sees in windowed layers, at most its own, never falling within a row; None:
     this model has no such layers. Indexes of entries, though windows count positions: positions ascend in a row."""
+    masks: npt.NDArray[np.uint32] | None = None
+    """[M, W]: bit j of a mask's word w says whether entry 32 w + j of the sequence is visible; entries beyond the words
+    are not. Causality and windows hold all the same, and a query always sees itself. None: no query has a mask."""
+    mask_of: IntArray | None = None
+    """[T]: which of `masks` each query has; -1: none, it sees all. None if, and only if, `masks` is None."""
 
     @property
     def tokens(self) -> int:
@@ -104,11 +109,11 @@ class DecodePlanner(Protocol):
         slots: torch.Tensor,
         firsts: torch.Tensor,
     ) -> Any:
-        """A plan for one query a row that reads these tensors when it runs, so that they may change between runs.
+        """A plan for one query a row, made on the device, so that what the tensors hold may change between replays.
 
         `entries`: [B] int32, with the new one; `block_table`: [B, P] int32; `positions`, `slots`: [B] int64; `firsts`:
-        [B] int32, what windowed layers see; all on the device. The work is divided for block tables that are full.
-        Lives as long as the tensors.
+        [B] int32, what windowed layers see; all on the device. Launches kernels that divide the work by what the
+        tensors hold: call it within what is captured, before the layers.
         """
         ...
 

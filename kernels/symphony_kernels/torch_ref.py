@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from symphony_kernels.entries import parts
@@ -25,6 +27,9 @@ class _Plan:
     positions: torch.Tensor
     slots: torch.Tensor
     firsts: torch.Tensor | None
+    hidden: torch.Tensor | None
+    """[M + 1, most entries] bool: what each mask hides; the last one, of queries without a mask, hides nothing."""
+    mask_of: torch.Tensor | None
 
 
 class ReferenceAttention(PageMajorPool):
@@ -49,6 +54,8 @@ class ReferenceAttention(PageMajorPool):
             torch.from_numpy(rows.positions).to(device),
             torch.from_numpy(rows.slots).to(device),
             None if rows.firsts is None else torch.from_numpy(rows.firsts).to(device),
+            None if rows.masks is None else hidden_entries(rows.masks, int(rows.seq_lens.max())).to(device),
+            None if rows.mask_of is None else torch.from_numpy(rows.mask_of).to(device),
         )
 
     def write(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> None:
@@ -73,6 +80,8 @@ class ReferenceAttention(PageMajorPool):
             hidden = keys > at
             if windowed and plan.firsts is not None:
                 hidden |= keys < plan.firsts[first : first + queries, None]
+            if plan.hidden is not None and plan.mask_of is not None:
+                hidden |= plan.hidden[plan.mask_of[first : first + queries], :entries] & (keys != at)
             weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
             out[first : first + queries] = torch.einsum("hqk,khd->qhd", weights, v).to(out.dtype)
         return out.flatten(1)
@@ -90,6 +99,16 @@ class ReferenceAttention(PageMajorPool):
             keys = rotate(kv[:, :, 0].flatten(1, 2), turn).view_as(kv[:, :, 0])
             kv[:, :, 0] = torch.where((shift == 0)[:, None, None, None], kv[:, :, 0], keys)
             self.pool[target // size, :, :, target % size] = kv
+
+
+def hidden_entries(masks: npt.NDArray[np.uint32], entries: int) -> torch.Tensor:
+    """[M + 1, entries] bool: what each of `Ragged.masks` hides, and a last row that hides nothing."""
+    words = np.zeros((len(masks) + 1, -(-entries // 32)), np.uint32)
+    given = masks[:, : words.shape[1]]
+    words[:-1, : given.shape[1]] = given
+    words[-1] = 0xFFFFFFFF
+    seen = np.unpackbits(words.astype("<u4").view(np.uint8), axis=1, count=entries, bitorder="little")
+    return torch.from_numpy(seen == 0)
 
 
 def rotate(x: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:

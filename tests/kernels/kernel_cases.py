@@ -32,6 +32,8 @@ class Case:
     """Pages that all rows begin with."""
     window: int = 0
     """Entries that a query sees; 0: all."""
+    masks: str = ""
+    """Which queries have masks, and of what kind: see `masks_of`."""
 
 
 CASES = (
@@ -63,6 +65,14 @@ WINDOWED = (
     Case("windowed mqa", ((18, 40), (1, 64)), heads=6, kv_heads=1, head_dim=64, window=17),
     Case("a window as long as all", ((9, 140), (1, 130)), window=140),
     Case("windowed after a common prefix", ((9, 140), (1, 130), (1, 97), (1, 97)), shared=6, window=100),
+)
+MASKED = (
+    Case("a tree of drafts", ((7, 60), (1, 40), (1, 5)), masks="tree"),
+    Case("an old range is hidden", ((5, 133), (40, 40), (1, 130), (1, 70)), masks="hole"),
+    Case("one masked row beside plain ones", ((20, 150), (5, 33), (1, 100), (1, 33)), masks="first row", padding=3),
+    Case("all is hidden but the query", ((3, 70), (1, 66)), masks="nothing"),
+    Case("masks and windows", ((9, 140), (1, 97)), masks="hole", window=40),
+    Case("masks after a common prefix", ((9, 140), (3, 120), (1, 130), (1, 97)), shared=6, masks="tree"),
 )
 LONG = (
     Case("a long windowed row", ((330, 350), (330, 330), (1, 400)), window=200),
@@ -98,10 +108,39 @@ def build(case: Case, seed: int = 0, scatter: bool = True) -> tuple[PoolShape, R
         np.concatenate([*positions, pad]),
         np.concatenate([*slots, pad]),
         np.maximum(np.concatenate([*positions, pad]) + 1 - case.window, 0) if case.window else None,
+        *(masks_of(case, random) if case.masks else (None, None)),
     )
     angles = torch.outer(torch.arange(512).double(), 10000 ** (-torch.arange(0, case.head_dim, 2) / case.head_dim))
     rope = torch.stack([angles.cos(), angles.sin()], -1).float()
     return PoolShape(2, pages, size, case.heads, case.kv_heads, case.head_dim), rows, rope
+
+
+def masks_of(case: Case, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """`Ragged.masks` and `Ragged.mask_of`.
+
+    "tree": a new token sees the context and a random choice of the new ones before it. "hole": a third of the entries
+    is hidden, for the even queries of a row. "first row": random bits for the first row only. "nothing": no bit is set.
+    """
+    seen: list[np.ndarray] = []
+    mask_of: list[int] = []
+    for i, (queries, entries) in enumerate(case.rows):
+        for q in range(queries):
+            bits = np.zeros(max(n for _, n in case.rows), bool)
+            if case.masks == "tree":
+                bits[: entries - queries] = True
+                bits[entries - queries : entries] = random.random(queries) < 0.5
+            elif case.masks == "hole":
+                bits[:] = True
+                bits[entries // 3 : 2 * entries // 3] = False
+            elif case.masks == "first row":
+                bits[:] = random.random(len(bits)) < 0.6
+            plain = (case.masks == "hole" and q % 2) or (case.masks == "first row" and i)
+            mask_of.append(-1 if plain else len(seen))
+            if not plain:
+                seen.append(bits)
+    packed = np.packbits(np.stack(seen), axis=1, bitorder="little")
+    packed = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 4)))
+    return packed.view("<u4"), np.array(mask_of + [-1] * case.padding)
 
 
 def fill(backend: PagedAttention, reference: ReferenceAttention, seed: int = 1) -> None:
@@ -234,6 +273,7 @@ __all__ = [
     "CPU",
     "ENTRIES",
     "LONG",
+    "MASKED",
     "SHARED",
     "WINDOWED",
     "Case",

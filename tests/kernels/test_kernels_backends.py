@@ -16,11 +16,13 @@ from kernel_cases import (
     CPU,
     ENTRIES,
     LONG,
+    MASKED,
     SHARED,
     WINDOWED,
     build,
     difference,
     entries_differ,
+    fill,
     moves_differ,
     page_major,
     pages_differ,
@@ -40,6 +42,29 @@ NEEDS_TRITON = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 @pytest.mark.parametrize("case", CASES + SHARED + LONG + WINDOWED, ids=lambda c: c.name)
 def test_the_cpu_path_equals_the_oracle(case, scatter):
     assert difference("torch", case, scatter=scatter) < 2e-6
+
+
+def test_the_oracle_heeds_masks():
+    """Beside a softmax written out for every query, with what its mask names."""
+    for case in MASKED:
+        shape, rows, rope = build(case)
+        oracle = ReferenceAttention(shape, rope, 0.3, F32, CPU)
+        fill(oracle, oracle)
+        qkv = torch.randn(rows.tokens, case.heads + 2 * case.kv_heads, case.head_dim)
+        plan = oracle.plan(rows)
+        oracle.write(0, qkv, plan)
+        got = oracle.attend(0, qkv, plan).view(rows.tokens, case.heads, -1)
+        t = 0
+        for i, (queries, entries) in enumerate(case.rows):
+            kv = oracle.pool[rows.block_table[i], 0].transpose(0, 1).flatten(1, 2)
+            for at in range(entries - queries, entries):
+                mask = None if rows.mask_of[t] < 0 else rows.masks[rows.mask_of[t]]
+                seen = [n for n in range(at + 1) if n == at or mask is None or mask[n // 32] >> (n % 32) & 1]
+                for head in (0, case.heads - 1):
+                    k, v = kv[:, seen, head // shape.group]
+                    expected = torch.softmax(k @ qkv[t, head] * 0.3, 0) @ v
+                    torch.testing.assert_close(got[t, head], expected, atol=1e-5, rtol=1e-4)
+                t += 1
 
 
 def test_the_cpu_path_splits_what_is_too_much_to_gather(monkeypatch):

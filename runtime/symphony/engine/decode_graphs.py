@@ -61,12 +61,13 @@ class _Graph:
         self._control.copy_(self._staged)
         ids, positions, slots = (self._control[2 * i * rows : 2 * (i + 1) * rows].view(torch.int64) for i in range(3))
         entries, firsts = self._control[6 * rows : 8 * rows].view(2, rows)
-        plan = attention.decode_plan(entries, self._control[8 * rows :].view(rows, width), positions, slots, firsts)
+        table = self._control[8 * rows :].view(rows, width)
         wanted = torch.arange(rows, device=device)
         self._answers = torch.zeros(2, rows, dtype=torch.int32, device=device)
         self.logits = torch.empty(0, device=device)
 
         def body() -> None:
+            plan = attention.decode_plan(entries, table, positions, slots, firsts)  # divides the work anew each time
             self.logits, health = forward(ids, plan, wanted)
             self._answers[0] = self.logits.argmax(-1)
             self._answers[1] = (self.logits.sum(-1) + health).isfinite()
