@@ -6,7 +6,7 @@ An engine owns page pools and weights; the core owns page tables, reference coun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from symphony.engine.chat import ChatTemplate
@@ -30,11 +30,24 @@ class Engine(Protocol):
         """None: the model has no chat template."""
         ...
 
+    @property
+    def pipelined(self) -> bool:
+        """Whether steps follow each other faster if each is launched before the one before it is over. Constant."""
+        ...
+
     async def step(self, batch: Batch) -> list[RowResult]:
         """Run one step; one result a row, in order. Suspends while the device computes; may return without suspending.
 
         One step is in flight at a time. A row that fails does not disturb the others. Raises only if the whole step
         is lost (every row's K/V is then undefined).
+        """
+        ...
+
+    def launch(self, batch: Batch) -> Awaitable[list[RowResult]]:
+        """As `step`, but returns at once, and may be called while one other step is in flight: the device runs them in
+        the order of the calls, so rows may follow rows of the other step (`Row.follows`). Each awaitable is awaited.
+
+        If a step is lost, so is one that was launched before that was known.
         """
         ...
 

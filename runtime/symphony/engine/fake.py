@@ -2,13 +2,15 @@
 
 Its pages hold, in place of keys and values, what `contents` describes. So a row over plain entries can prove that it
 sees exactly its own history: a stale, foreign, unwritten or concurrently written page is an error of the row. A row
-over derived entries (it gives its `position`) sees whatever its pages hold, as long as it was written. In both cases
-the next token is a function of all that is seen, which a plain list of tokens or entries reproduces
-(`FakeEngine.greedy`, `greedy_after`).
+over derived entries (it gives its `position`) sees whatever its pages hold and its masks show, as long as it was
+written. In both cases the next token is a function of all that is seen, which a plain list of tokens or entries
+reproduces (`FakeEngine.greedy`, `greedy_after`).
 
 The distribution after an entry is geometric: the most probable token is derived from that context's hash, token
 `(best + d) mod vocabulary` has probability 2^-(d+1). Drawing with a temperature takes d from (seed, entry index,
 context); `logit_bias` and the penalties are ignored.
+
+Steps that were launched run strictly one after the other; their pages are watched from the launch on.
 
 `FakeEngine(check=False)` skips all that and answers every question with fixed readings, as fast as Python can.
 """
@@ -16,19 +18,22 @@ context); `logit_bias` and the penalties are ignored.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 
 from symphony.engine.chat import ChatTemplate
 from symphony.engine.contents import Content, Entry, content_in, content_of, context, hash_of, seen
-from symphony.engine.fake_memory import DEVICE, FakeMemory
+from symphony.engine.fake_memory import DEVICE, STEP, FakeMemory
+from symphony.engine.fake_readings import masks_of, read
 from symphony.engine.fake_tokenizer import CHATML, SPECIAL, ByteTokenizer
-from symphony.engine.messages import Batch, ModelInfo, Reading, Readings, Row, RowResult
+from symphony.engine.messages import Batch, Mask, ModelInfo, Reading, Readings, Row, RowResult
 from symphony.engine.tokenizer import Tokenizer
+from symphony.errors import InternalError
 
 FIXED_TOKEN = ord("a")
 """What the engine that does not check draws."""
+FOLLOWS_A_FAILURE = "the row that it follows failed"
 Moves = Sequence[tuple[int, int]]
 
 
@@ -37,6 +42,7 @@ class FakeEngine:
     failure of the move. `sleep` is how they let that time pass.
 
     `script` may fix the most probable token by the index of the entry to come, None where it has no opinion.
+    `pipelined` is what the engine says of itself.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class FakeEngine:
         move_seconds: Callable[[Moves, Moves], float] | float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         script: Callable[[int], int | None] | None = None,
+        pipelined: bool = False,
     ) -> None:
         self._info = ModelInfo(
             name=name,
@@ -73,6 +80,11 @@ class FakeEngine:
         self._move_seconds = move_seconds
         self._sleep = sleep
         self._script = script
+        self._pipelined = pipelined
+        self._launched: asyncio.Task[list[RowResult]] | None = None
+        """The last one."""
+        self._flying = 0
+        """Steps that were launched and are not over."""
         sizes = (pages, host_pages) if check else (0, 0)
         self._memory = FakeMemory(*sizes, page_size, context_limit)
         self._fixed: dict[Readings, Reading] = {}
@@ -94,6 +106,10 @@ class FakeEngine:
     @property
     def chat(self) -> ChatTemplate | None:
         return self._chat
+
+    @property
+    def pipelined(self) -> bool:
+        return self._pipelined
 
     def describe(self) -> dict[str, str]:
         pages, host_pages = str(self._info.pages), str(self._info.host_pages)
@@ -117,6 +133,46 @@ class FakeEngine:
                 await self._sleep(seconds)
         return results
 
+    def launch(self, batch: Batch) -> Awaitable[list[RowResult]]:
+        if self._flying == 2:
+            raise InternalError("two steps are in flight already")
+        flight = ExitStack()
+        flight.enter_context(self._in_flight(batch, True))
+        self._flying += 1
+        self._launched = asyncio.ensure_future(self._run_after(self._launched, batch, flight))
+        return self._launched
+
+    async def _run_after(
+        self, before: asyncio.Task[list[RowResult]] | None, batch: Batch, flight: ExitStack
+    ) -> list[RowResult]:
+        with flight:
+            try:
+                if before is None:
+                    return await self.step(batch)
+                await asyncio.wait([before])
+                follows = any(row.follows >= 0 for row in batch.rows)
+                return await (self._follow(before, batch) if follows and self._check else self.step(batch))
+            finally:
+                self._flying -= 1
+
+    async def _follow(self, before: asyncio.Task[list[RowResult]], batch: Batch) -> list[RowResult]:
+        """Put what was drawn in its place; rows whose predecessor failed are not run."""
+        if before.exception() is not None:
+            raise InternalError("a step that this one follows was lost")
+        rows, failed = list(batch.rows), set[int]()
+        for index, row in enumerate(rows):
+            if row.follows >= 0:
+                result = before.result()[row.follows]
+                if result.error is None:
+                    token = result.readings[-1].sampled
+                    assert token is not None, "a row follows one that draws nothing"
+                    rows[index] = replace(row, tokens=(token,))
+                else:
+                    failed.add(index)
+        kept = [row for index, row in enumerate(rows) if index not in failed]
+        results = iter(await self.step(replace(batch, rows=kept)))
+        return [RowResult(error=FOLLOWS_A_FAILURE) if index in failed else next(results) for index in range(len(rows))]
+
     async def move(self, out: Moves, back: Moves) -> None:
         self.moved += len(out) + len(back)
         with self._memory.move(out, back) if self._check else nullcontext():
@@ -139,41 +195,18 @@ class FakeEngine:
         scripted = self._script(index) if self._script is not None else None
         return content % self._info.vocab_size if scripted is None else scripted
 
-    def _read(self, content: Content, index: int, readings: Readings) -> Reading:
+    def _read(self, content: Content, index: int, readings: Readings, allowed: bytes | None) -> Reading:
         """The readings of the distribution of entry `index`, which follows `content`."""
-        vocab, best = self._info.vocab_size, self._best(content, index)
-        reading = Reading()
         sample = readings.sample
-        if sample is not None:
-            distance = 0
-            if sample.temperature > 0:
-                noise = hash_of(sample.seed, index, content)
-                distance = (noise & -noise).bit_length() - 1 if noise else 0
-                distance = min(distance, (sample.top_k or vocab) - 1)
-            reading.sampled = (best + distance) % vocab
-            if readings.sampled_logprob:
-                reading.sampled_logprob = _logprob(distance)
-        if readings.top_k:
-            count = min(readings.top_k, vocab)
-            reading.top_ids = [(best + distance) % vocab for distance in range(count)]
-            reading.top_logprobs = [_logprob(distance) for distance in range(count)]
-        reading.logprobs = [_logprob((token - best) % vocab) for token in readings.logprobs]
-        if readings.entropy:
-            reading.entropy = 2 * math.log(2)
-        return reading
+        noise = hash_of(sample.seed, index, content) if sample is not None and sample.temperature > 0 else 0
+        return read(self._best(content, index), noise, self._info.vocab_size, readings, allowed)
 
     def _fixed_reading(self, readings: Readings) -> Reading:
+        if readings.allowed is not None:  # a mask is seldom the same twice
+            return read(FIXED_TOKEN, 1, self._info.vocab_size, readings, readings.allowed)
         reading = self._fixed.get(readings)
         if reading is None:
-            count = readings.top_k
-            reading = self._fixed[readings] = Reading(
-                FIXED_TOKEN if readings.sample is not None else None,
-                _logprob(0) if readings.sampled_logprob else None,
-                list(range(FIXED_TOKEN, FIXED_TOKEN + count)),
-                [_logprob(distance) for distance in range(count)],
-                [_logprob((token - FIXED_TOKEN) % self._info.vocab_size) for token in readings.logprobs],
-                2 * math.log(2) if readings.entropy else None,
-            )
+            reading = self._fixed[readings] = read(FIXED_TOKEN, 1, self._info.vocab_size, readings)
         return reading
 
     # ---- pages ---------------------------------------------------------------------------------------------------
@@ -199,14 +232,22 @@ class FakeEngine:
         writes = {target for _, target in batch.copies} | {copy.target for copy in batch.entries} | set(batch.poison)
         for row in batch.rows:
             writes |= set(row.block_table[max(row.start, 0) // self._info.page_size :] if row.write else ())
-        return self._memory.flight("a step", [(DEVICE, page) for page in reads], [(DEVICE, page) for page in writes])
+        return self._memory.flight(STEP, [(DEVICE, page) for page in reads], [(DEVICE, page) for page in writes])
 
     def _problem(self, row: Row) -> str | None:
         """What is wrong with a row, whatever the pages hold."""
         table, end = row.block_table, row.start + len(row.tokens)
         position = row.start if row.position == -1 else row.position
-        if not row.tokens or row.start < 0 or position < 0 or position + len(row.tokens) > self._info.context_limit:
+        last = position + len(row.tokens) - 1 if row.positions is None else max(row.positions, default=-1)
+        if not row.tokens or row.start < 0 or position < 0 or last >= self._info.context_limit:
             return f"{len(row.tokens)} tokens at {row.start}, position {position}"
+        if (row.positions is not None or row.masks is not None) and row.position == -1:
+            return "a row with positions or masks gives its position"
+        placed = row.positions
+        if placed is not None and (len(placed) != len(row.tokens) or placed[0] != position or min(placed) < 0):
+            return f"positions {list(placed)} of {len(row.tokens)} tokens from {position} on"
+        if row.masks is not None and not _masks_fit(row.masks, len(row.tokens), end):
+            return f"masks {list(row.masks)} of {len(row.tokens)} tokens, {end} entries"
         if any(not 0 <= token < self._info.vocab_size for token in row.tokens):
             return "a token outside the vocabulary"
         if len(table) != -(-end // self._info.page_size) or any(not 0 < page < self._info.pages for page in table):
@@ -241,7 +282,9 @@ class FakeEngine:
             if entry.token != token:
                 return f"entry {row.start + index} holds K/V of another token"
             after = seen(after, entry)
-            if entry.position != first + index or (row.position == -1 and after != entry.content):
+            if entry.position != (first + index if row.positions is None else row.positions[index]) or (
+                row.position == -1 and after != entry.content
+            ):
                 return f"entry {row.start + index} holds K/V of another context"
         return before
 
@@ -253,22 +296,41 @@ class FakeEngine:
         assert isinstance(before, int)
         size, position = self._info.page_size, row.start if row.position == -1 else row.position
         readings: list[Reading] = []
-        wanted = set(row.outputs)
+        masks = masks_of(row.readings.allowed, len(row.outputs), self._info.vocab_size)
+        if isinstance(masks, str):
+            return RowResult(error=masks)
+        wanted = dict(zip(row.outputs, masks, strict=True))
         for i, token in enumerate(row.tokens):
             index = row.start + i
+            at = position + i if row.positions is None else row.positions[i]
+            if row.masks is not None:
+                before = self._visible(row, row.masks[i if len(row.masks) > 1 else 0], index)
             place = self._memory.pages[row.block_table[index // size]]
             if row.write:
-                place[index % size] = Entry(token, position + i, content_in(before, token, position + i))
+                place[index % size] = Entry(token, at, content_in(before, token, at))
             entry = place[index % size]
             assert entry is not None
             before = seen(before, entry)
             if i in wanted:
-                readings.append(self._read(before, index + 1, row.readings))
+                readings.append(self._read(before, index + 1, row.readings, wanted[i]))
         return RowResult(readings)
 
+    def _visible(self, row: Row, mask: Mask, own: int) -> Content:
+        """The context of entry `own` under a mask."""
+        size, before = self._info.page_size, 0
+        for start, end in mask:
+            for index in range(start, min(end, own)):
+                entry = self._memory.pages[row.block_table[index // size]][index % size]
+                assert entry is not None  # it was looked at before, or written by this row
+                before = seen(before, entry)
+        return before
 
-def _logprob(distance: int) -> float:
-    return -(distance + 1) * math.log(2)
+
+def _masks_fit(masks: Sequence[Mask], count: int, end: int) -> bool:
+    """One for all or one a token; every one non-empty ranges that ascend."""
+    bounds = [[0, *(bound for part in mask for bound in part), end] for mask in masks]
+    ascending = all(sorted(found) == found for found in bounds)
+    return len(masks) in (1, count) and ascending and all(start < stop for mask in masks for start, stop in mask)
 
 
 def _clashes(rows: Sequence[Row], size: int, copied: set[tuple[int, int]]) -> dict[int, str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from symphony.engine.chat import ChatTemplate
 from symphony.engine.config import ModelConfig
 from symphony.engine.decode_graphs import CudaCapture, Decoded, DecodeGraphs
 from symphony.engine.host_tier import HostTier
-from symphony.engine.messages import GREEDILY, Batch, ModelInfo, Reading, RowResult
+from symphony.engine.messages import GREEDILY, Batch, ModelInfo, Reading, Row, RowResult
 from symphony.engine.model import Transformer
 from symphony.engine.placement import ALONE, Budget, device_name, find_device, find_dtype, host_pages, pool_pages
 from symphony.engine.sampler import Sampler
@@ -68,6 +69,8 @@ class LocalEngine:
         self._limits = Limits(info.vocab_size, info.context_limit, info.pages, info.page_size, window, bucket)
         self._graphs = self._decode_graphs() if graphs else None
         self._running = False
+        self._before: list[RowResult] | None = None
+        """Of the last step; None: it was lost."""
 
     @classmethod
     def load(
@@ -123,6 +126,7 @@ class LocalEngine:
             bytes_per_page=shape.bytes_per_page(kind),
             device=str(where),
             host_pages=tier.slots,
+            window=config.window,
         )
         description = {
             "model": str(directory),
@@ -144,6 +148,15 @@ class LocalEngine:
         finally:
             self._running = False
 
+    @property
+    def pipelined(self) -> bool:
+        """See `engine.Engine.pipelined`."""
+        return False
+
+    def launch(self, batch: Batch) -> Awaitable[list[RowResult]]:
+        """See `engine.Engine.launch`."""
+        return asyncio.get_running_loop().run_in_executor(self._worker, self.run, batch)
+
     async def move(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
         """See `engine.Engine.move`."""
         await self._tier.move(out, back)
@@ -163,11 +176,22 @@ class LocalEngine:
     def run(self, batch: Batch) -> list[RowResult]:
         """One step, in the calling thread; blocks until the results are on the host. Not thread-safe."""
         with torch.inference_mode():
+            before, self._before = self._before, None
             try:
                 self._copy(batch)
-                return self._run(batch) if batch.rows else []
+                self._before = self._run_rows(batch, before) if batch.rows else []
+                return self._before
             finally:
                 self._tier.ran()
+
+    def _run_rows(self, batch: Batch, before: list[RowResult] | None) -> list[RowResult]:
+        """Rows that follow get what was drawn before; one that follows a failure fails, without being run."""
+        if all(row.follows < 0 for row in batch.rows):
+            return self._run(batch)
+        if before is None:
+            raise InternalError("a step that this one follows was lost")
+        rows = [_after(row, before[row.follows]) if row.follows >= 0 else row for row in batch.rows]
+        return self._run(Batch(rows))
 
     def _copy(self, batch: Batch) -> None:
         if batch.poison:
@@ -277,6 +301,12 @@ def _load(
             raise NoSpace(f"{count} KV pages of {size} tokens do not fit into memory", "ask for fewer pages") from e
         held = host_pages(one.bytes_per_page(dtype), device, budget) if slots is None else slots
         return model, backend, HostTier(backend, held, dtype, device), identity.result()
+
+
+def _after(row: Row, before: RowResult) -> Row:
+    """The row with the token that it follows; with one that there is not if that was not drawn."""
+    token = before.readings[-1].sampled if before.readings else None
+    return replace(row, tokens=(-1 if token is None else token,))
 
 
 def _prepare_thread(threads: int, device: torch.device) -> None:
