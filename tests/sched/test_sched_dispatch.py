@@ -228,6 +228,15 @@ def test_step_times_are_fitted_and_follow_changes() -> None:
     assert times.predict(64) == pytest.approx(1.64e-3, rel=0.05)
 
 
+def test_step_times_of_similar_sizes_give_the_line_too() -> None:
+    times, rng = StepTimes(), random.Random(1)
+    for _ in range(60):
+        n = rng.randint(9, 15)  # one cell of the table
+        times.add(n, (0.64e-3 + 0.146e-3 * n) * rng.uniform(0.99, 1.01))
+    assert times.predict(1) == pytest.approx(0.786e-3, rel=0.1)
+    assert times.predict(64) == pytest.approx(9.98e-3, rel=0.1)
+
+
 def test_step_times_of_one_size_only_are_taken_for_all() -> None:
     times = StepTimes()
     assert times.predict(5) == 0.0

@@ -16,13 +16,17 @@ _EVERY = 8
 """Steps between two fits; the first steps are fitted one by one."""
 
 
-class _Cell:
-    """Steps of about one size."""
+_NOISE = 3e-4
+"""Spread of rows, squared and relative, below which a slope is mostly the noise of the measurements."""
 
-    __slots__ = ("at", "count", "rows", "seconds")
+
+class _Cell:
+    """Steps of about one size: means of what the line is fitted to."""
+
+    __slots__ = ("at", "count", "product", "rows", "seconds", "squares")
 
     def __init__(self) -> None:
-        self.rows = self.seconds = self.count = 0.0
+        self.rows = self.seconds = self.count = self.squares = self.product = 0.0
         self.at = 0
         """The number of the last step that was measured here."""
 
@@ -52,6 +56,8 @@ class StepTimes:
         keep = _MEMORY * _FADING ** (self._steps - cell.at) if cell.count else 0.0
         cell.rows = keep * cell.rows + (1 - keep) * rows
         cell.seconds = keep * cell.seconds + (1 - keep) * seconds
+        cell.squares = keep * cell.squares + (1 - keep) * rows * rows
+        cell.product = keep * cell.product + (1 - keep) * rows * seconds
         cell.count = min(cell.count + 1, 10)
         cell.at = self._steps
 
@@ -69,11 +75,10 @@ class StepTimes:
             weight = cell.count * max(_FLOOR, _FADING ** (self._steps - cell.at))
             w += weight
             n += weight * cell.rows
-            nn += weight * cell.rows * cell.rows
+            nn += weight * cell.squares
             t += weight * cell.seconds
-            nt += weight * cell.rows * cell.seconds
+            nt += weight * cell.product
         n, nn, t, nt = n / w, nn / w, t / w, nt / w
-        variance = nn - n * n
-        slope = (nt - n * t) / variance if variance > 1e-6 * n * n else 0.0
+        slope = (nt - n * t) / (nn - n * n + _NOISE * n * n)
         self.row = min(max(slope, 0.0), t / n)
         self.base = t - self.row * n
