@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
-from symphony.engine.messages import EntryCopy, Row
+from symphony.engine.messages import EntryCopy, Mask, Row, mask_bytes
 from symphony.engine.sampler import Request
 from symphony.errors import InternalError
 from symphony_kernels.interface import IntArray, Ragged
@@ -74,6 +75,12 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
     writes = np.repeat([checked[i].write and i not in errors for i in order], queries)
     slots = np.where(writes, table[row_of, indexes // size] * size + indexes % size, indexes % size)
     positions = indexes + np.repeat(np.array(shifts, np.int64), queries)
+    first = 0
+    for i in order:
+        row = checked[i]
+        if row.positions is not None:
+            positions[first : first + len(row.tokens)] = row.positions
+        first += len(row.tokens)
     ids = np.concatenate([np.asarray(checked[i].tokens, np.int64) for i in order])
     padding = np.zeros(-real % limits.bucket if real > 64 else 0, np.int64)
     firsts = None
@@ -81,13 +88,16 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
         firsts = np.concatenate([*(_firsts(checked[i], limits.window) for i in order), padding])
     positions, slots = np.concatenate([positions, padding]), np.concatenate([slots, padding])
     ragged = Ragged(queries, entries, table, positions, slots, firsts)
+    if any(row.masks is not None for row in checked):
+        ragged.masks, ragged.mask_of = _masks([checked[i] for i in order], len(padding))
     packed = Packed(order, errors, ragged, np.concatenate([ids, padding]), [], [], [])
     first = 0
     for i in order:
         row = checked[i]
-        for output in row.outputs:
+        masks = _allowed(row, limits.vocab_size)
+        for output, mask in zip(row.outputs, masks, strict=True):
             packed.wanted.append(first + output)
-            packed.requests.append(_request(row, output))
+            packed.requests.append(_request(row, output, mask))
             packed.owners.append(i)
         first += len(row.tokens)
     return packed
@@ -96,11 +106,37 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
 def _firsts(row: Row, window: int) -> IntArray:
     """[tokens]: the first entry whose position is within the window of each token's own."""
     position = row.start if row.position == -1 else row.position
-    hidden = np.arange(position, position + len(row.tokens), dtype=np.int64) - window  # the last position not seen
+    own = np.arange(position, position + len(row.tokens), dtype=np.int64)
+    if row.positions is not None:
+        own = np.array(row.positions, np.int64)
+    hidden = own - window  # the last position not seen
     earlier = np.array(row.earlier[: row.start], np.int64)
     last = int(earlier[-1]) if len(earlier) else -1
     before = np.searchsorted(earlier, hidden, side="right") + np.maximum(hidden - last, 0)
-    return np.minimum(before, row.start) + np.maximum(hidden + 1 - position, 0)
+    return np.minimum(before, row.start) + np.searchsorted(own, hidden, side="right")
+
+
+def _masks(rows: Sequence[Row], padding: int) -> tuple[npt.NDArray[np.uint32], IntArray]:
+    """Bit words of the different masks, and [T] which of them each token has."""
+    known: dict[Mask, int] = {}
+    mask_of: list[int] = []
+    for row in rows:
+        numbers = [-1] if row.masks is None else [known.setdefault(mask, len(known)) for mask in row.masks]
+        mask_of += numbers if len(numbers) == len(row.tokens) else numbers * len(row.tokens)
+    ends = [mask[-1][1] for mask in known if mask]
+    words = np.zeros((len(known), max([-(-end // 32) for end in ends], default=1)), np.uint32)
+    every = np.uint32(0xFFFFFFFF)
+    for mask, number in known.items():
+        for start, end in mask:
+            first, last = start // 32, (end - 1) // 32
+            low, high = every << np.uint32(start % 32), every >> np.uint32(31 - (end - 1) % 32)
+            if first == last:
+                words[number, first] |= low & high
+            else:
+                words[number, first] |= low
+                words[number, first + 1 : last] = every
+                words[number, last] |= high
+    return words, np.array(mask_of + [-1] * padding, np.int64)
 
 
 def spread(copies: Sequence[EntryCopy], limits: Limits) -> tuple[IntArray, IntArray, IntArray]:
@@ -125,6 +161,8 @@ def check(row: Row, limits: Limits) -> str | None:
     if count == 0 or row.start < 0 or row.position < -1:
         return "a row needs tokens, a start of at least 0, and a position of at least 0 if any"
     last = end - 1 if row.position == -1 else row.position + count - 1
+    if row.positions is not None:
+        last = max(row.positions, default=-1)
     if last >= limits.context_limit:
         return f"position {last} is beyond the context limit of {limits.context_limit}"
     if problem := _check_ids(row.tokens, limits.vocab_size, "token"):
@@ -138,14 +176,51 @@ def check(row: Row, limits: Limits) -> str | None:
     outputs = list(row.outputs)
     if outputs and (outputs[0] < 0 or outputs[-1] >= count or any(a >= b for a, b in pairwise(outputs))):
         return f"outputs must be ascending indexes into {count} tokens"
+    if problem := _check_shape(row, limits):
+        return problem
     readings = row.readings
-    if problem := _check_ids(readings.logprobs, limits.vocab_size, "token"):
+    if problem := _check_ids(readings.logprobs, limits.vocab_size, "token") or _check_allowed(row, limits.vocab_size):
         return problem
     if readings.sample is not None:
         bias = [token for token, _ in readings.sample.logit_bias]
         return _check_ids(bias, limits.vocab_size, "biased token") or _check_ids(
             row.history, limits.vocab_size, "history token"
         )
+    return None
+
+
+def _check_shape(row: Row, limits: Limits) -> str | None:
+    """What is wrong with a row's positions and masks."""
+    count, end, positions, masks = len(row.tokens), row.start + len(row.tokens), row.positions, row.masks
+    if positions is None and masks is None:
+        return None
+    if row.position < 0:
+        return "a row with positions or masks gives its position"
+    if positions is not None:
+        if len(positions) != count or positions[0] != row.position or min(positions) < 0:
+            return f"{len(positions)} positions for {count} tokens, of which the first is at {row.position}"
+        if limits.window is not None and any(a > b for a, b in pairwise(positions)):
+            return "positions descend in a model with a sliding window"
+    if masks is None:
+        return None
+    if len(masks) not in (1, count):
+        return f"{len(masks)} masks for {count} tokens"
+    for mask in masks:
+        bounds = [0, *(bound for part in mask for bound in part), end]
+        if any(a > b for a, b in pairwise(bounds)) or any(start == stop for start, stop in mask):
+            return f"a mask's ranges must ascend within the {end} entries"
+    return None
+
+
+def _check_allowed(row: Row, vocab_size: int) -> str | None:
+    allowed = row.readings.allowed
+    if allowed is None or not row.outputs:
+        return None
+    size = mask_bytes(vocab_size)
+    if len(allowed) not in (size, size * len(row.outputs)):
+        return f"a mask of {len(allowed)} bytes for {len(row.outputs)} outputs, each of {size}"
+    if not all(mask.strip(b"\0") for mask in _allowed(row, vocab_size) if mask is not None):
+        return "a mask allows no token"
     return None
 
 
@@ -176,7 +251,15 @@ def _table(rows: Sequence[Row], pages: IntArray) -> IntArray:
     return table
 
 
-def _request(row: Row, output: int) -> Request:
+def _request(row: Row, output: int, allowed: bytes | None) -> Request:
     later = len(row.tokens) - 1 - output
     history = row.history[: len(row.history) - later] if later else row.history
-    return Request(row.readings, row.start + output + 1, history, max(row.generated - later, 0))
+    return Request(row.readings, row.start + output + 1, history, max(row.generated - later, 0), allowed)
+
+
+def _allowed(row: Row, vocab_size: int) -> Sequence[bytes | None]:
+    """The mask of each output's tokens."""
+    allowed, outputs = row.readings.allowed, len(row.outputs)
+    if allowed is None or len(allowed) == (size := mask_bytes(vocab_size)):
+        return [allowed] * outputs
+    return [allowed[at : at + size] for at in range(0, len(allowed), size)]

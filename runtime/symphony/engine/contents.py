@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from symphony.engine.messages import Mask
+
 Content = int
 
 
@@ -45,13 +47,28 @@ def content_in(before: Content, token: int, position: int) -> Content:
     return hash_of(before, token, position)
 
 
-def computed(entries: Sequence[Entry], tokens: Sequence[int], position: int) -> list[Entry]:
-    """`entries` and what computing `tokens` from `position` on appends to them."""
+def computed(
+    entries: Sequence[Entry],
+    tokens: Sequence[int],
+    position: int,
+    positions: Sequence[int] | None = None,
+    masks: Sequence[Mask] | None = None,
+) -> list[Entry]:
+    """`entries` and what computing `tokens` from `position` on appends to them; or at `positions`, under `masks`."""
     before, result = context(entries), list(entries)
     for index, token in enumerate(tokens):
-        before = content_in(before, token, position + index)
-        result.append(Entry(token, position + index, before))
+        at = position + index if positions is None else positions[index]
+        if masks is not None:
+            before = context(visible(result, masks[index if len(masks) > 1 else 0]))
+        content = content_in(before, token, at)
+        result.append(Entry(token, at, content))
+        before = content
     return result
+
+
+def visible(entries: Sequence[Entry], mask: Mask) -> list[Entry]:
+    """Those of `entries` that a mask shows."""
+    return [entry for start, end in mask for entry in entries[start:end]]
 
 
 def shifted(entries: Iterable[Entry], shift: int) -> list[Entry]:
