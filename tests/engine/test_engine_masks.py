@@ -40,8 +40,10 @@ def test_bit_words_say_what_the_ranges_say(data, start, count, each):
     packed = pack([plain, row], LIMITS)
     assert not packed.errors
     words, mask_of = packed.rows.masks, packed.rows.mask_of
-    assert words is not None and mask_of is not None and words.dtype == np.uint32
-    assert len(mask_of) == count + 1 and len(words) == len(set(given_masks))
+    assert words is not None
+    assert mask_of is not None
+    assert words.dtype == np.uint32
+    assert (len(mask_of), len(words)) == (count + 1, len(set(given_masks)))
     first = 0 if packed.order == [1, 0] else 1
     assert mask_of[count if first == 0 else 0] == -1
     for i in range(count):
@@ -53,7 +55,8 @@ def test_bit_words_say_what_the_ranges_say(data, start, count, each):
 
 def test_no_masks_no_words():
     packed = pack([Row([1, 2], 0, [1])], LIMITS)
-    assert packed.rows.masks is None and packed.rows.mask_of is None
+    assert packed.rows.masks is None
+    assert packed.rows.mask_of is None
 
 
 def test_positions_of_their_own():
