@@ -120,7 +120,7 @@ class DecodeGraphs:
         Blocks until the answers are on the host; the first step of a bucket captures its graph.
         """
         n = len(packed.order)
-        if not self._usable or n > BUCKETS[-1] or packed.rows.tokens != n:
+        if not self._usable or n > BUCKETS[-1] or packed.rows.tokens != n or packed.rows.masks is not None:
             return None
         rows = next(size for size in BUCKETS if size >= n)
         width = max(LEAST_WIDTH, 1 << (packed.rows.block_table.shape[1] - 1).bit_length())
