@@ -55,9 +55,9 @@ class Readings:
     """Also the log-probability of the token that `sample` drew."""
     entropy: bool = False
     allowed: bytes | None = None
-    """Which tokens there are at all: a bit mask, little-endian words of 32 bits, `mask_bytes(vocab)` bytes an output, one
-    after the other; or once, for all outputs. Every reading is then of the distribution restricted to these tokens (and
-    renormalised), as if the others did not exist; a row in which one allows nothing fails. None: all."""
+    """Which tokens there are at all: a bit mask, little-endian words of 32 bits, `mask_bytes(vocab)` bytes an output,
+    one after the other; or once, for all outputs. Every reading is then of the distribution restricted to these tokens
+    (and renormalised), as if the others did not exist; a row in which one allows nothing fails. None: all."""
 
 
 def mask_bytes(vocab_size: int) -> int:
@@ -114,8 +114,8 @@ class Row:
 
 @dataclass(slots=True)
 class Reading:
-    """The readings of one distribution; natural log-probabilities at temperature 1, before penalties and bias, but of the
-    `allowed` tokens alone. Fewer than `top_k` are ranked where fewer are allowed; the others have -infinity."""
+    """The readings of one distribution; natural log-probabilities at temperature 1, before penalties and bias, but of
+    the `allowed` tokens alone. Fewer than `top_k` are ranked where fewer are allowed; the others have -infinity."""
 
     sampled: int | None = None
     sampled_logprob: float | None = None

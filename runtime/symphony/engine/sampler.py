@@ -5,8 +5,8 @@ penalties or a temperature get a copy of their logits; only top-k and top-p rows
 host once. (A top-p row whose nucleus is wider than NUCLEUS tokens is the exception: whether it is must be known before
 the draw, one more crossing.)
 
-Order of a draw: repetition, presence, frequency penalty; bias; temperature; top-k; top-p of what is left; min-p; Gumbel
-noise. Everything is ordered by value, ties by ascending id. It knows nothing of sequences or pages.
+Order of a draw: allowed tokens; repetition, presence, frequency penalty; bias; temperature; top-k; top-p of what is
+left; min-p; Gumbel noise. Everything is ordered by value, ties by ascending id. It knows nothing of sequences or pages.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Request:
     """Tokens that the repetition penalty looks at..."""
     generated: int = 0
     """...of which the last ones count for presence and frequency."""
+    allowed: bytes | None = None
+    """The tokens that there are for this row, one bit each, as in `Readings.allowed`."""
 
 
 class Sampler:
@@ -46,14 +48,17 @@ class Sampler:
         self._device = device
         self._ids = torch.arange(vocab_size, dtype=torch.int32, device=device)
         self._low = (vocab_size - 1 - self._ids).long()
+        self._word, self._bit = self._ids // 32, self._ids % 32
 
     def read(self, logits: torch.Tensor, requests: Sequence[Request]) -> list[Reading | str]:
         """Readings of each row, or what is wrong with it.
 
-        `logits`: [len(requests), vocab] fp32, not modified. Waits for the device.
+        `logits`: [len(requests), vocab] fp32; in rows that are restricted the other tokens are set to -infinity, the
+        rest is not modified. Waits for the device.
         """
         parcel = _Parcel(self._device)
         healthy = parcel.add(logits.sum(-1))
+        self._restrict(logits, requests)
         asked = [r.readings for r in requests]
         drawing = [i for i, a in enumerate(asked) if a.sample is not None]
         sampled = self._sample(logits, requests) if drawing else None
@@ -75,6 +80,22 @@ class Sampler:
             analysis.fill(out)
         return out
 
+    def _restrict(self, logits: torch.Tensor, requests: Sequence[Request]) -> None:
+        """Take the tokens that are not allowed out of the rows that say so, in place."""
+        rows = [i for i, request in enumerate(requests) if request.allowed is not None]
+        if not rows:
+            return
+        given = np.frombuffer(b"".join([requests[i].allowed or b"" for i in rows]), np.uint8).reshape(len(rows), -1)
+        if self._device.type == "cpu":
+            array = logits.numpy()
+            for i, bits in zip(rows, given, strict=True):
+                array[i][np.unpackbits(bits, count=self._vocab, bitorder="little") == 0] = -np.inf
+            return
+        words = torch.from_numpy(given.view(np.int32).copy()).to(self._device)
+        bits = words.index_select(1, self._word).bitwise_right_shift_(self._bit).bitwise_and_(1)
+        index = torch.tensor(rows, device=self._device)
+        logits[index] = logits.index_select(0, index).masked_fill_(bits == 0, -math.inf)
+
     # ---- drawing ---------------------------------------------------------------------------------------------------
 
     def _sample(self, logits: torch.Tensor, requests: Sequence[Request]) -> torch.Tensor:
@@ -85,7 +106,7 @@ class Sampler:
             sample = request.readings.sample
             if sample is None:
                 continue
-            kind = self._kind(sample)
+            kind = self._kind(sample) or (self._draw_greedy if request.allowed is not None else None)
             if kind is None:
                 greedy = True
             else:
@@ -233,7 +254,7 @@ class _Analysis:
             self._drawn = parcel.add((x.gather(1, chosen) - total)[:, 0])
         if any(asked[i].entropy for i in rows):
             logp = x - total
-            self._entropy = parcel.add(-(logp.exp() * logp).sum(-1))
+            self._entropy = parcel.add(-(logp.exp() * logp.clamp(min=-1e4)).sum(-1))  # 0 * -infinity is no number
 
     def fill(self, out: list[Reading | str]) -> None:
         """Put the results into the readings of healthy rows."""
@@ -246,8 +267,9 @@ class _Analysis:
             if isinstance(reading, str):
                 continue
             if asked.top_k and self._top is not None and self._ids is not None:
-                reading.top_logprobs = get[self._top][n, : asked.top_k].tolist()
-                reading.top_ids = get[self._ids][n, : asked.top_k].tolist()
+                count = asked.top_k if asked.allowed is None else np.isfinite(get[self._top][n, : asked.top_k]).sum()
+                reading.top_logprobs = get[self._top][n, :count].tolist()
+                reading.top_ids = get[self._ids][n, :count].tolist()
             if asked.logprobs and self._asked_for is not None:
                 reading.logprobs = get[self._asked_for][given].tolist()
             if asked.sampled_logprob and self._drawn is not None:
