@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 @pytest.fixture
-def runtimes(monkeypatch: pytest.MonkeyPatch) -> list[FakeRuntime]:
+def runtimes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeRuntime]]:
     """Every runtime that commands create, all of them fakes."""
     made: list[FakeRuntime] = []
 
@@ -59,7 +60,8 @@ def runtimes(monkeypatch: pytest.MonkeyPatch) -> list[FakeRuntime]:
             made.append(self)
 
     monkeypatch.setattr("symphony.host.Runtime", Recorded)
-    return made
+    yield made
+    gc.unfreeze()  # a command is not the only thing that this process does
 
 
 @pytest.fixture

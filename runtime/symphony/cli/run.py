@@ -17,6 +17,7 @@ import click
 
 from symphony.cli import target
 from symphony.cli.arguments import Words, from_annotations
+from symphony.cli.boot import booted
 from symphony.cli.options import models_option
 from symphony.cli.remote import Remote, segment
 from symphony.cli.terminal import RunPrinter
@@ -92,9 +93,7 @@ async def run_local(
         words.parse(chosen.signature)  # a wrong word is refused before anything is loaded
     file = Path(tools) if tools is not None else chosen.tools
     functions = load_tools(file) if file is not None else None
-    from symphony.host import Runtime  # from here on it takes seconds
-
-    async with Runtime(model, device=device, attention=attention, tools=functions) as runtime:
+    async with booted(model, device=device, attention=attention, tools=functions) as runtime:
         for note in runtime.notes:
             click.secho(f"note: {note}", err=True, dim=True)
         process = await _launch(runtime, chosen, words, timeout, nice)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from symphony.cli.boot import booted
 from symphony.cli.options import config_option, models_option
 from symphony.cli.terminal import pairs
 
@@ -66,13 +67,12 @@ async def serve_until_signal(host: str, port: int, model: Sequence[str], **optio
 
     The first SIGINT or SIGTERM stops in order; a second one ends the process at once.
     """
-    from symphony.host import Runtime
     from symphony.http.app import create_app
     from symphony.http.server import bind, serving, url_of
 
     with bind(host, port) as listener:
         stop = _stop_signal()
-        async with Runtime(model, **options) as runtime, serving(create_app(runtime), listener):
+        async with booted(model, **options) as runtime, serving(create_app(runtime), listener):
             click.echo(_report(url_of(listener), runtime.describe()))
             for note in runtime.notes:
                 click.echo(f"note: {note}", err=True)
