@@ -150,6 +150,31 @@ def test_a_stream_that_often_stays_away_is_not_counted_on() -> None:
     assert sum(loop.held[400:]) <= 0.05 * sum(loop.base + loop.each * rows for rows in loop.batches[400:]) + 0.6
 
 
+def test_the_median_of_thoughts_that_are_short_as_a_rule_and_sometimes_very_long() -> None:
+    policy, stream, rng = Adaptive(), Stream(), random.Random(7)
+    policy.stepped(1, 0.1)
+    now, medians = 1.0, list[float]()
+    for _ in range(1000):
+        policy.answered(stream, now)
+        policy.wait(1, now, now)  # what is longer than four steps would say nothing
+        now += 1e-4 * 1000 ** rng.random()  # three decades around 3.2 ms
+        policy.returned(stream, now)
+        medians.append(stream.think)
+    assert sum(1e-3 < median < 1e-2 for median in medians[100:]) >= 0.75 * 900
+
+
+def test_who_is_past_its_median_is_not_expected_at_once() -> None:
+    policy = Adaptive()
+    policy.stepped(1, 0.1)
+    streams = [Stream() for _ in range(8)]
+    for stream in streams:
+        stream.think, stream.spread = 0.01, 0.02
+        policy.answered(stream, 1.0)
+    seconds, rows = policy.wait(4, 1.02, 1.02)
+    assert rows == 8
+    assert 0.03 <= seconds <= 0.04  # the end of what is usual is 0.05 after the answers
+
+
 def test_guests_of_short_life_are_waited_for_like_their_predecessors() -> None:
     policy = Adaptive()
     now = 1.0

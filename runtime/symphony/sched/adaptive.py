@@ -21,7 +21,10 @@ from symphony.sched.steptimes import StepTimes
 _NEW = 0.125
 """How much of a smoothed value an observation makes up."""
 _STEP = 0.25
-"""How far an observation moves a median, as a share of the spread."""
+"""How far an observation moves a median, as a share of the spread, or of the median where that is less: where thoughts
+are short as a rule and sometimes very long, one does not throw it far off."""
+_LEAST = 1e-6
+"""Seconds that it moves at most even where the median is 0."""
 _GAIN = 1.02
 """Rows a second must grow by so much to make waiting worth while."""
 _PATIENCE = 0.35
@@ -115,7 +118,7 @@ class Adaptive:
 
     def _arrivals(self, now: float, left: float) -> list[float]:
         """When half rows are expected within `left`, from now, sorted: of each stream one half at its median, the other
-        at the end of its usual spread."""
+        at the end of its usual spread; of one that is past its median, one half on the way to that end."""
         arrivals: list[float] = []
         away: list[Stream] = []
         young = self._typical
@@ -134,7 +137,10 @@ class Adaptive:
                 if passed > self._horizon:
                     away.append(stream)
             elif stream.faith >= 0.5:
-                arrivals.append(due if due > 0 else 0.0)
+                if due < 0:
+                    due = last / 2
+                if due <= left:
+                    arrivals.append(due if due > 0 else 0.0)
                 if last <= left:
                     arrivals.append(last if last > 0 else 0.0)
         for stream in away:
@@ -147,7 +153,8 @@ def _learn(stream: Stream, thought: float) -> None:
     think, spread = stream.think, stream.spread
     off = thought - think
     size = off if off > 0 else -off
-    step = size if size < _STEP * spread else _STEP * spread
+    most = _STEP * (spread if spread < think else think) + _LEAST
+    step = size if size < most else most
     stream.think = think + step if off > 0 else think - step
     stream.spread = spread + _NEW * (size - spread)
 
