@@ -33,8 +33,8 @@ YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max
 MIXED = ["full_attention", "sliding_attention", "full_attention"]
 
 CHECKPOINTS: dict[str, tuple[str, Mapping[str, Any]]] = {
-    "llama-2": ("Llama", {"num_key_value_heads": 4}),
-    "llama-3 tied": ("Llama", {"rope_parameters": LLAMA3, "tie_word_embeddings": True}),
+    "llama-2": ("Llama", {"num_key_value_heads": 4, "head_dim": 32}),
+    "llama-3 tied": ("Llama", {"rope_parameters": LLAMA3, "tie_word_embeddings": True, "head_dim": 64}),
     "llama biases": ("Llama", {"attention_bias": True, "mlp_bias": True}),
     "llama linear": ("Llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}),
     "llama dynamic": ("Llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}),
@@ -42,8 +42,8 @@ CHECKPOINTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "llama yarn with mscale": (
         "Llama", {"rope_parameters": {**YARN, "mscale": 1.0, "mscale_all_dim": 0.5, "truncate": False, "beta_fast": 16}}
     ),
-    "llama mqa": ("Llama", {"num_key_value_heads": 1, "head_dim": 64}),
-    "mistral without a window": ("Mistral", {"sliding_window": None, "head_dim": 32}),
+    "llama mqa": ("Llama", {"num_key_value_heads": 1, "head_dim": 96}),
+    "mistral without a window": ("Mistral", {"sliding_window": None, "head_dim": 128}),
     "mistral, window 24": ("Mistral", {"sliding_window": 24}),
     "mistral, window 16": ("Mistral", {"sliding_window": 16, "num_key_value_heads": 1}),
     "mistral, window 1": ("Mistral", {"sliding_window": 1}),
@@ -53,11 +53,12 @@ CHECKPOINTS: dict[str, tuple[str, Mapping[str, Any]]] = {
         "Qwen2", {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1}
     ),
     "qwen3": ("Qwen3", {"head_dim": 32, "tie_word_embeddings": True}),
+    "qwen3 mha": ("Qwen3", {"head_dim": 128, "num_key_value_heads": 4}),
     "qwen3 biases": ("Qwen3", {"head_dim": 16, "attention_bias": True}),
     "qwen3 yarn, window by layer": (
         "Qwen3",
         {
-            "head_dim": 16, "use_sliding_window": True, "sliding_window": 33, "layer_types": MIXED,
+            "head_dim": 64, "use_sliding_window": True, "sliding_window": 33, "layer_types": MIXED,
             "rope_parameters": YARN,
         },
     ),
