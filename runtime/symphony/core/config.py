@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from symphony.core.loop import TIMER_RESOLUTION
-from symphony.core.room import RoomLimits
+from symphony.core.victims import RoomLimits
 from symphony.param import (
     MAX_FILES_PER_TENANT,
     MAX_LOCKS,
@@ -39,6 +39,8 @@ class CoreConfig:
     wall_clock: Callable[[], float] = time.time
     """Seconds since the epoch, for the times of files."""
     timer_resolution: float = TIMER_RESOLUTION
+    pipelined: bool | None = None
+    """Whether steps are launched before the ones before them are over; None: where the engine gains by it."""
     room: RoomLimits = field(default_factory=RoomLimits)
     tenant_page_share: float = TENANT_PAGE_SHARE
     tenant_slot_share: float = TENANT_SLOT_SHARE

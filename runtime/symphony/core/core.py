@@ -16,13 +16,14 @@ import contextlib
 from collections.abc import Sequence
 from math import inf
 
-from symphony.core.checks import check_ids, check_options, check_readings, wanted_entries
+from symphony.core.checks import check_context, check_ids, check_options, check_readings, wanted_entries
 from symphony.core.config import CoreConfig
 from symphony.core.files import Files
 from symphony.core.loop import Deliver, StepLoop
 from symphony.core.messages import Chunk, GenerateOptions, Readings, Usage
 from symphony.core.operation import Generation, Operation, Prediction, Transfer
 from symphony.core.session import Handle, Session
+from symphony.core.shape import Shape, place
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
 from symphony.errors import InternalError, Invalid, LimitExceeded, SymphonyError
@@ -50,6 +51,7 @@ class Core(Files):
             if info.name in self._loops:
                 raise ValueError(f"two engines are named {info.name}")
             arena = self._mount(info)
+            pipelined = self._config.pipelined
             batches = BatchScheduler[Operation](self._config.batch, self._config.tenant_weights)
             self._loops[info.name] = StepLoop(
                 engine,
@@ -60,6 +62,7 @@ class Core(Files):
                 self._config.clock,
                 self._config.timer_resolution,
                 self._config.room,
+                engine.pipelined if pipelined is None else pipelined,
             )
         if self._config.debug:
             for loop in self._loops.values():
@@ -166,9 +169,7 @@ class Core(Files):
         self._check_open(owner)
         runs = extract_runs(source, ranges, rebase)
         handle = self._handle(owner, file)
-        limit, length = handle.loop.info.context_limit, sum([run.end - run.start for run in runs])
-        if length > limit:
-            raise Invalid(f"{length} entries do not fit into the context of {limit}", "extract fewer")
+        check_context(sum([run.end - run.start for run in runs]), handle.loop.info)
         number = self._admit(owner, self._kvfs.create(owner.who.tenant, owner.who.owner, source.arena.model))
         try:
             await self._transfer(owner, handle, source, owner.files[number].file, runs)
@@ -192,9 +193,7 @@ class Core(Files):
         self._kvfs.check_idle(source)
         self._kvfs.check_idle(target)
         runs = append_runs(source, target, start, end)
-        limit, last = handle.loop.info.context_limit, target.position(target.length) + end - start
-        if last > limit:
-            raise Invalid(f"{last} positions do not fit into the context of {limit}", "append fewer entries")
+        check_context(max(target.length, target.position(target.length)) + end - start, handle.loop.info)
         await self._transfer(owner, handle, source, target, runs)
 
     async def pin(self, session: int, file: int) -> None:
@@ -241,6 +240,7 @@ class Core(Files):
         tokens: Sequence[int],
         outputs: Sequence[int],
         readings: Readings,
+        shape: Shape | None = None,
     ) -> None:
         """Append `tokens` and run the model over them; `outputs`, ascending, index into them. Without tokens ask again
         about the last entry, `outputs` being `(0,)`. `op`: a new id; the answer comes through `connect`.
@@ -249,7 +249,7 @@ class Core(Files):
         """
         await self._quiet(session, file)
         owner = self._session(session)
-        self._predict(owner, self._handle(owner, file), op, tokens, outputs, readings)
+        self._predict(owner, self._handle(owner, file), op, tokens, outputs, readings, shape)
 
     def predict(
         self,
@@ -259,15 +259,16 @@ class Core(Files):
         tokens: Sequence[int],
         outputs: Sequence[int],
         readings: Readings,
+        shape: Shape | None = None,
     ) -> None:
         """As `pred`, for who waits for the answer anyway: never suspends; what is wrong is raised, or delivered."""
         owner = self._session(session)
         handle = self._handle(owner, file)
         if handle.file in handle.loop.dying:
-            started = asyncio.ensure_future(self.pred(session, file, op, tokens, outputs, readings))
+            started = asyncio.ensure_future(self.pred(session, file, op, tokens, outputs, readings, shape))
             started.add_done_callback(lambda _: _tell(started, handle.loop, op))
         else:
-            self._predict(owner, handle, op, tokens, outputs, readings)
+            self._predict(owner, handle, op, tokens, outputs, readings, shape)
 
     def _predict(
         self,
@@ -277,13 +278,17 @@ class Core(Files):
         tokens: Sequence[int],
         outputs: Sequence[int],
         readings: Readings,
+        shape: Shape | None,
     ) -> None:
         kv, info = handle.file, handle.loop.info
-        self._check_start(owner, op, kv, tokens, info)
+        self._check_start(owner, op, kv, tokens, info, shape is not None and shape.positions is not None)
         check_readings(readings, len(outputs), info)
         wanted = wanted_entries(outputs, len(tokens), kv.length)
+        placement = None if shape is None else place(shape, kv, len(tokens), info)
         self._kvfs.begin(kv, tokens)
-        self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings))
+        if placement is not None and tokens:
+            self._kvfs.derive(kv, placement.first, placement.positions)
+        self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings, placement))
 
     async def generate(self, session: int, file: int, op: int, tokens: Sequence[int], options: GenerateOptions) -> None:
         """Append `tokens` and go on from there. `op`: a new id; `next` has the chunks. Raises as `pred`."""
@@ -304,7 +309,7 @@ class Core(Files):
         """
         owner = self._session(session)
         generation = owner.operations.get(op)
-        if not isinstance(generation, Generation):
+        if not isinstance(generation, Generation) or generation.cancelled:
             raise Invalid("this generation has ended, or never was", "start another one with generate")
         if generation.error is not None:
             del owner.operations[op]
@@ -351,18 +356,18 @@ class Core(Files):
         operation.handle.operation = operation
         operation.handle.loop.submit(operation)
 
-    def _check_start(self, session: Session, op: int, file: File, tokens: Sequence[int], info: ModelInfo) -> None:
+    def _check_start(
+        self, session: Session, op: int, file: File, tokens: Sequence[int], info: ModelInfo, placed: bool = False
+    ) -> None:
+        """`placed`: the tokens come at positions of their own."""
         require(file, session.who, READ | WRITE)
         total = file.length + len(tokens)
-        if total and file.positions is not None:
-            total += file.position(file.length) - file.length
         if not total:
             raise Invalid("the file is empty and no tokens were given", "give at least one token")
+        if file.positions is not None and not placed:
+            total = max(total, file.position(file.length) + len(tokens))
         if total > info.context_limit:
-            raise Invalid(
-                f"{total} tokens do not fit into the context of {info.context_limit}",
-                "truncate the file, or give fewer",
-            )
+            check_context(total, info)
         if tokens:
             check_ids(tokens, info)
         if len(session.operations) >= self._config.max_operations:

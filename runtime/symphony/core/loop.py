@@ -1,4 +1,12 @@
-"""The step loop of one engine: collect -> schedule -> forward -> sample -> resume (sampling happens in the engine).
+"""The step loop of one engine: collect -> schedule -> launch -> resume (sampling happens in the engine).
+
+    launched        n ─────────┬─ n+1 ────────┬─ n+2 ──── ...      rows whose next token only the model chooses
+    on the device   ▐█ step n █▌▐█ step n+1 █▌▐█ step n+2 ...
+    resumed                     └ n ───────────┘ n+1 ...
+
+With an engine that is `pipelined`, step n+1 is launched while step n runs if it has rows that follow rows of step n.
+Where an operation turns out to have ended in step n (a stop, a failure, a cancellation), its row in step n+1 runs for
+nothing: what came of it is discarded, and the file settles when that step is over.
 
 Which operations have pages for their next row is the `Room`'s decision (room.py); which of those make the step, that
 of `sched`. Knows nothing of sessions' files or names; callers tell it about operations.
@@ -9,12 +17,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from symphony.core.messages import Reading
 from symphony.core.meter import Meter
 from symphony.core.operation import Generation, Operation, Prediction, Transfer
-from symphony.core.room import Room, RoomLimits
+from symphony.core.room import Room
+from symphony.core.step import Plan, Step
+from symphony.core.victims import RoomLimits
 from symphony.engine.engine import Engine
 from symphony.engine.messages import Batch, EntryCopy, RowResult
 from symphony.errors import Cancelled, InternalError, SymphonyError
@@ -29,7 +40,6 @@ from symphony.sched.dispatch import Dispatch
 _log = logging.getLogger(__name__)
 
 Deliver = Callable[[int, "list[Reading] | SymphonyError | None"], None]
-Plan = list[tuple[Operation, int]]
 
 TIMER_RESOLUTION = 1e-3
 """Seconds; the event loop rounds shorter waits up to this."""
@@ -48,6 +58,7 @@ class StepLoop:
         clock: Callable[[], float] = time.monotonic,
         timer_resolution: float = TIMER_RESOLUTION,
         limits: RoomLimits | None = None,
+        pipelined: bool = False,
     ) -> None:
         self.engine = engine
         self.info = engine.info
@@ -63,16 +74,21 @@ class StepLoop:
         self.parked: dict[Operation, None] = {}
         """Generations that wait for their guest."""
         self.dying: dict[File, Operation] = {}
-        """Cancelled operations whose step has not retired."""
+        """Cancelled operations whose steps are not over."""
+        self.flight: deque[Step] = deque()
+        """Steps that are not over, oldest first."""
         self.room = Room(engine, kvfs, arena, self, clock, limits or RoomLimits())
         self.steps = 0
         self.meter = Meter()
         self._kvfs = kvfs
         self._batches = batches
+        self._depth = 2 if pipelined else 1
         self._urgent = False
         """A row that must not wait is there."""
         self._since = 0.0
         """When the first of the present rows could have started."""
+        self._over = 0.0
+        """When the last step was over."""
         self._wake_at = 1
         """So many active operations end the sleep."""
         self._sleeper: asyncio.Future[None] | None = None
@@ -89,20 +105,23 @@ class StepLoop:
             await moves
 
     async def _run(self) -> None:
-        while not self._closed:
+        while self.flight or not self._closed:
             try:
-                await self._collect()
-                plan = self._schedule()
-                if plan or self.room.copying:
-                    results = await self._forward(plan)
-                    self._resume(plan, results)
+                if not self.flight:
+                    await self._collect()
+                    self._launch(self._schedule())
+                if self._goes_on():
+                    self._launch(self._schedule())
+                if self.flight:
+                    results = await self.flight[0].over()
+                    self._resume(self.flight.popleft(), results)
                     if self.audit is not None and not self.active:
                         self.audit()
                 elif self.active:
                     self._wake_at = 1
                     await self._sleep(self.room.patience())
             except Exception as e:
-                self._give_up(e)
+                await self._give_up(e)
             await asyncio.sleep(0)  # guests go on, also where the engine did not suspend
 
     async def _collect(self) -> None:
@@ -121,37 +140,36 @@ class StepLoop:
             self._wake_at = len(self.active) + more
             await self._sleep(seconds)
 
+    def _goes_on(self) -> bool:
+        """Whether a step can be launched behind the one in flight."""
+        flight = self.flight
+        return len(flight) == 1 < self._depth and flight[0].continues and not flight[0].poisons and not self._closed
+
     def _schedule(self) -> Plan:
         ready = self.room.admit()
-        plan = self._batches.plan(ready, self.clock()) if ready else []
-        for operation, _ in plan:
-            operation.running = True
-        for operation in self.room.copying:
-            operation.running = True
-        return plan
+        return self._batches.plan(ready, self.clock()) if ready else []
 
-    async def _forward(self, plan: Plan) -> Sequence[RowResult] | Exception:
-        room = self.room
-        batch = Batch([operation.row(count) for operation, count in plan], room.copies)
-        if room.pieces:
-            batch.entries = [EntryCopy(*piece) for piece in room.pieces]
+    def _launch(self, plan: Plan) -> None:
+        """Start a step if there is anything to do in it."""
+        copies, pieces, copying = self.room.launch()
+        if not plan and not copying:
+            return
+        batch = Batch([o.following() if o.running else o.row(count) for o, count in plan], copies)
+        if pieces:
+            batch.entries = [EntryCopy(*piece) for piece in pieces]
         if self.arena.freed:
             batch.poison = self._poison()
             self.room.poisoning = True
+        made = len(self.arena.copying) - sum([step.copies for step in self.flight])
+        for index, (operation, _) in enumerate(plan):
+            operation.running += 1
+            operation.place = index if batch.rows[index].outputs else -1
+        alone = [operation for operation in copying if not operation.running]
+        for operation in alone:
+            operation.running, operation.place = 1, -1
         start = self.clock()
-        try:
-            results = await self.engine.step(batch)
-        except Exception as e:
-            _log.exception("step %d of %s failed", self.steps, self.arena.model)
-            return e
-        now, tokens = self.clock(), sum([count for _, count in plan])
-        seconds = now - start
-        self.meter.add(len(plan), tokens, now)
-        if plan and tokens == len(plan):
-            self.dispatch.stepped(tokens, seconds)
-        elif tokens >= self.arena.page_size:
-            self._prefilled(seconds / tokens)
-        return results
+        results = self.engine.launch(batch) if self._depth > 1 else self.engine.step(batch)
+        self.flight.append(Step(plan, alone, made, bool(batch.poison), start, results))
 
     def _prefilled(self, token_seconds: float) -> None:
         costs = self.arena.costs
@@ -163,44 +181,80 @@ class StepLoop:
         poison, self.arena.freed = list(dict.fromkeys(self.arena.freed or ())), []
         return poison
 
-    def _resume(self, plan: Plan, results: Sequence[RowResult] | Exception) -> None:
-        now = self._since = self.clock()
+    def _resume(self, step: Step, results: Sequence[RowResult] | Exception) -> None:
+        """The oldest step is over: everybody gets what is his."""
+        now = self.clock()
         self.steps += 1
-        self._kvfs.retire(self.arena, not isinstance(results, Exception))
-        for index, (operation, count) in enumerate(plan):
-            operation.running = False
-            operation.since = now
-            try:
-                if isinstance(results, Exception):
-                    self.room.suspend(operation)  # all that the step touched is undefined
-                    raise InternalError(f"the step failed: {results}", "the host's log has the details")
-                result = results[index]
-                if result.error is not None:
-                    raise InternalError(f"this row failed: {result.error}", "the host's log may have the details")
-                self._absorb(operation, count, result, now)
-            except SymphonyError as e:
-                self.fail(operation, e)
-            except Exception as e:
-                _log.exception("operation %d failed", operation.id)
-                self.fail(operation, InternalError(f"the host failed on this operation: {e!r}"))
-        self._retire_copies(results if isinstance(results, Exception) else None)
+        step.land()
+        self.room.poisoning = any(other.poisons for other in self.flight)
+        self._kvfs.retire(self.arena, not isinstance(results, Exception), step.copies)
+        if isinstance(results, Exception):
+            self._lose(step, results)
+        else:
+            self._measure(step, now)
+            for (operation, count), result in zip(step.plan, results, strict=True):
+                operation.since = now
+                try:
+                    self._absorb(operation, count, result, now)
+                except SymphonyError as e:
+                    self.fail(operation, e)
+                except Exception as e:
+                    _log.exception("operation %d failed", operation.id)
+                    self.fail(operation, InternalError(f"the host failed on this operation: {e!r}"))
+            self._copied(step.copying)
+        self._since = now
         self._urgent = any(o.free_running or o.work > IN_LOOP_TOKENS for o in self.active)
 
+    def _measure(self, step: Step, now: float) -> None:
+        """What steps take; one that was launched early began when the one before it was over."""
+        rows, tokens = len(step.plan), step.tokens
+        seconds = now - max(step.start, self._over)
+        self._over = now
+        self.meter.add(rows, tokens, now)
+        if rows and tokens == rows:
+            self.dispatch.stepped(tokens, seconds)
+        elif tokens >= self.arena.page_size:
+            self._prefilled(seconds / tokens)
+
+    def _lose(self, step: Step, why: Exception) -> None:
+        """All that the step touched is undefined, and so is what was launched behind it."""
+        if step.lost is None:
+            _log.error("step %d of %s failed", self.steps - 1, self.arena.model, exc_info=why)
+        for other in self.flight:
+            other.lost = why
+        error = InternalError(f"the step failed: {why}", "the host's log has the details")
+        for operation, _ in step.plan:
+            if not operation.running:
+                self.room.suspend(operation)
+            if operation.cancelled or not operation.complete():
+                self.fail(operation, operation.doom or error)
+        for operation in step.copying:
+            self.room.suspend(operation)
+            if operation.cancelled or isinstance(operation, Transfer):
+                self.fail(operation, error)
+
     def _absorb(self, operation: Operation, count: int, result: RowResult, now: float) -> None:
+        """A row came back. Raises what its operation ends with if it failed."""
+        if operation.doom is not None:
+            raise operation.doom
+        late = operation.complete()  # the row ran ahead of the end
+        if result.error is not None and not late:
+            raise InternalError(f"this row failed: {result.error}", "the host's log may have the details")
         file, session = operation.file, operation.session
         start = file.computed
-        if start < len(file.tokens):
+        if start < len(file.tokens) and result.error is None:
             self._kvfs.commit(file, start + count)
             if start < operation.prompt_end:
                 session.usage.prompt_tokens += min(count, operation.prompt_end - start)
-        if session.last_step != self.steps:
+        if session.last_step != self.steps and not late:
             session.last_step = self.steps
             session.usage.forwards += 1
         if operation.cancelled:
-            self._end(operation)
-            return
-        operation.absorb(result.readings)
-        self._advance(operation, now)
+            if not operation.running:
+                self._end(operation)
+        elif not late:
+            operation.absorb(result.readings)
+            self._advance(operation, now)
 
     def advance(self, operation: Operation) -> None:
         """It made progress without a step."""
@@ -222,36 +276,31 @@ class StepLoop:
                 self.parked[operation] = None
             self._notify(operation)
 
-    def _retire_copies(self, lost: Exception | None) -> None:
-        """Operations for which something was copied; some had no row in the step."""
-        for operation in self.room.retire():
-            if not operation.running:
-                continue
-            operation.running = False
-            if lost is not None:
-                self.room.suspend(operation)
+    def _copied(self, operations: Sequence[Operation]) -> None:
+        """What had no row in the step, but something copied."""
+        for operation in operations:
             if operation.cancelled:
                 self._end(operation)
             elif isinstance(operation, Transfer):
-                self._transferred(operation, lost)
+                land(self._kvfs, operation.target)
+                operation.copying = True
+                self._end(operation)
+                operation.done.set_result(None)
 
-    def _transferred(self, transfer: Transfer, lost: Exception | None) -> None:
-        if lost is not None:
-            self.fail(transfer, InternalError(f"the step failed: {lost}", "the host's log has the details"))
-            return
-        land(self._kvfs, transfer.target)
-        transfer.copying = True
-        self._end(transfer)
-        transfer.done.set_result(None)
-
-    def _give_up(self, error: Exception) -> None:
+    async def _give_up(self, error: Exception) -> None:
         _log.error("the step loop of %s failed", self.arena.model, exc_info=error)
+        for step in self.flight:
+            await step.over()
+        self.flight.clear()
         self._kvfs.retire(self.arena, made=False)
-        self.room.retire()
-        for operation in list(self.active):
-            operation.running = False
-            self.room.suspend(operation)
-            self.fail(operation, InternalError(f"the host failed: {error!r}", "its log has the details"))
+        self.room.launch()
+        self.room.poisoning = False
+        for operation in [*self.active, *self.parked]:
+            touched, operation.running = operation in self.active or operation.running > 0, 0
+            if touched:
+                self.room.suspend(operation)
+            if operation in self.active or operation.cancelled:
+                self.fail(operation, InternalError(f"the host failed: {error!r}", "its log has the details"))
 
     # ---- operations ----------------------------------------------------------------------------------------------
     def submit(self, operation: Operation) -> None:
@@ -267,7 +316,9 @@ class StepLoop:
 
     def taken(self, generation: Generation) -> None:
         """The guest took a chunk: end the generation if that was the last, else let it go on if it was paused."""
-        if generation.finish is not None:
+        if generation.finish is not None and generation.running:
+            self.cancel(generation)  # a row ran ahead of the end
+        elif generation.finish is not None:
             self._kvfs.settle(generation.file, len(generation.file.tokens))
             generation.file.touched = self.clock()
             self._forget(generation)
@@ -277,7 +328,7 @@ class StepLoop:
             self.submit(generation)
 
     def cancel(self, operation: Operation) -> None:
-        """End it without an answer; put off while a step may touch its pages."""
+        """End it without an answer, keeping what was delivered; put off while a step may touch its pages."""
         if operation.running:
             operation.cancelled = True
             self.dying |= dict.fromkeys(operation.files, operation)
@@ -287,7 +338,10 @@ class StepLoop:
             operation.done.set_result(Cancelled("the transfer was cancelled"))
 
     def fail(self, operation: Operation, error: SymphonyError) -> None:
-        """End it with an error."""
+        """End it with an error; put off while a step may touch its pages."""
+        if operation.running:
+            operation.doom = operation.doom or error
+            return
         self._end(operation)
         if operation.cancelled:
             return

@@ -7,7 +7,7 @@
        └───────────────────────────────┘  └──────── next() took a chunk ────────┘         │
                                                                                           │
     any state ── cancel, error ───────────────────────────────────────────────────────────┘
-    `running` (a row of it is in the step on the device): its end is put off until the step has retired
+    `running` (steps in flight touch its pages): its end is put off until they have retired
 
 WAITING and ADMITTED operations are in `StepLoop.active` (`reserved` tells them apart), PARKED ones, generations all, in
 `StepLoop.parked`. While an operation lives its file is busy, and `file.tokens` has the operation's tokens behind the
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 from symphony.core.messages import Chunk, Finish, GenerateOptions, Ranked, Reading
 from symphony.core.session import Handle, Session
+from symphony.core.shape import Placement
 from symphony.core.text import Decoder, TextStream
 from symphony.engine.messages import Readings, Row, Sampling
 from symphony.errors import InternalError, SymphonyError
@@ -38,10 +39,12 @@ class Operation:
 
     __slots__ = (
         "cancelled",
+        "doom",
         "file",
         "handle",
         "id",
         "penalised",
+        "place",
         "prompt_end",
         "reserved",
         "running",
@@ -83,8 +86,13 @@ class Operation:
         """Entries before this one were given, not drawn."""
         self.reserved = 0
         """Entries that the file's pages have room for; 0: waiting for pages."""
-        self.running = False
+        self.running = 0
+        """Steps in flight that touch its pages."""
+        self.place = -1
+        """Of the row in the step launched last, if that draws."""
         self.cancelled = False
+        self.doom: SymphonyError | None = None
+        """Why it ends when it is not running any more."""
         self.waiters: list[asyncio.Future[None]] = []
         """Who waits until this cancelled operation has let go of its file."""
 
@@ -92,6 +100,16 @@ class Operation:
     def files(self) -> Sequence[File]:
         """The files that it is in flight on."""
         return (self.file,)
+
+    @property
+    def foreseeable(self) -> bool:
+        """Its next row can be launched while the one in flight draws the token that it needs: nothing but that token
+        is open, unless the operation ends with it."""
+        return False
+
+    def following(self) -> Row:
+        """That row."""
+        raise NotImplementedError
 
     def complete(self) -> bool:
         """Nothing is left for the model to do."""
@@ -135,9 +153,7 @@ class Operation:
             start -= 1
         end = start + count
         given = (tokens[start],) if count == 1 else tokens[start:end].tolist()
-        used = -(-end // file.arena.page_size)
-        if used != len(pages):
-            pages = pages[:used]
+        pages = pages[: -(-end // file.arena.page_size)]  # a copy: the file's own may grow before the step has begun
         if not self.penalised or not outputs:
             row = Row(given, start, pages, outputs, readings, write)
         else:
@@ -151,14 +167,22 @@ class Operation:
 class Prediction(Operation):
     """`wanted`: entries after which a distribution is wanted, ascending."""
 
-    __slots__ = ("answers", "readings", "wanted")
+    __slots__ = ("answers", "placement", "readings", "wanted")
 
     def __init__(
-        self, op: int, session: Session, handle: Handle, now: float, wanted: Sequence[int], readings: Readings
+        self,
+        op: int,
+        session: Session,
+        handle: Handle,
+        now: float,
+        wanted: Sequence[int],
+        readings: Readings,
+        placement: Placement | None = None,
     ) -> None:
         super().__init__(op, session, handle, now, readings.sample)
         self.wanted = wanted
         self.readings = readings
+        self.placement = placement
         self.answers: Sequence[Reading] = ()
         self.work = len(self.file.tokens) - self.file.computed or 1
 
@@ -179,6 +203,8 @@ class Prediction(Operation):
         return len(self.file.tokens)
 
     def row(self, count: int) -> Row:
+        if self.placement is not None:
+            return self._placed(count, self.placement)
         file, wanted, done = self.file, self.wanted, len(self.answers)
         length, start = len(file.tokens), file.computed
         if start == length:
@@ -189,6 +215,22 @@ class Prediction(Operation):
         else:
             outputs = [entry - start for entry in wanted[done:] if entry < end]
         return self._row(count, outputs, self.readings, 0)
+
+    def _placed(self, count: int, placement: Placement) -> Row:
+        """A row out of the ordinary. An entry that is asked again under a mask is computed without it first."""
+        file = self.file
+        again = placement.first < file.length
+        start = file.computed - (file.computed == len(file.tokens))
+        end = start + count
+        outputs = [entry - start for entry in self.wanted[len(self.answers) :] if entry < end]
+        if again and file.computed < len(file.tokens):
+            return self._row(count, (), NOTHING, 0)
+        row = self._row(count, outputs, self.readings, 0)
+        row.position = file.position(start)
+        row.masks = placement.masks_of(start, end)
+        if placement.positions is not None and end > placement.first:
+            row.positions = [file.position(entry) for entry in range(start, end)]
+        return row
 
     def absorb(self, readings: Sequence[Reading]) -> None:
         self.answers = [*self.answers, *readings] if self.answers else readings
@@ -301,7 +343,7 @@ class Generation(Operation):
         super().__init__(op, session, handle, now, options.sampling)
         self.options = options
         file, length = self.file, len(self.file.tokens)
-        self.context_limit = context_limit - (file.position(length) - length)
+        self.context_limit = context_limit - max(file.position(length) - length, 0)
         """Entries that the file may have: the model's limit counts positions."""
         self.readings = Readings(
             options.sampling, top_k=options.logprobs or 0, sampled_logprob=options.logprobs is not None
@@ -331,6 +373,24 @@ class Generation(Operation):
     @property
     def kept(self) -> int:
         return self.prompt_end + self.delivered
+
+    @property
+    def foreseeable(self) -> bool:
+        if self.place < 0 or self.penalised or self.cancelled or self.finish is not None or self.doom is not None:
+            return False
+        total = len(self.file.tokens) + 1
+        left = self.options.max_tokens - self.drawn
+        return left > 1 and total < self.context_limit and len(self.tokens) + 1 < self.run_ahead
+
+    def following(self) -> Row:
+        file = self.file
+        start = len(file.tokens)
+        pages = file.pages[: start // file.arena.page_size + 1]
+        row = Row((0,), start, pages, (0,), self.readings, follows=self.place)
+        if file.derived is not None:
+            row.position = file.position(start)
+            row.earlier = file.positions or ()
+        return row
 
     @property
     def paused(self) -> bool:

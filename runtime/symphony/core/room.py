@@ -18,14 +18,13 @@ Knows nothing of sessions' files or names.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
+from symphony.core.moves import Mover
 from symphony.core.operation import Operation, Prediction, Transfer
+from symphony.core.victims import RoomLimits, Victims
 from symphony.engine.engine import Engine
 from symphony.errors import InternalError, NoSpace, SymphonyError
 from symphony.kvfs.arena import Arena
@@ -33,18 +32,6 @@ from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Copy, Kvfs, Shortage
 from symphony.kvfs.tiers import Move, Tiers
 from symphony.kvfs.transfer import Piece, extend, graft
-from symphony.param import IDLE_SECONDS, MOVE_PAGES, RESIDENCE_FACTOR, RESIDENCE_SECONDS
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, frozen=True)
-class RoomLimits:
-    """When K/V may leave the device for others."""
-
-    idle_seconds: float = IDLE_SECONDS
-    residence_seconds: float = RESIDENCE_SECONDS
-    residence_factor: float = RESIDENCE_FACTOR
 
 
 class Crowd(Protocol):
@@ -70,24 +57,21 @@ class Room:
     ) -> None:
         self.tiers = Tiers(kvfs, arena)
         self.copies: list[Copy] = []
-        """Page copies of the next or the running step."""
+        """Page copies of the next step."""
         self.pieces: list[Piece] = []
         """Likewise entries."""
         self.copying: list[Operation] = []
         """The operations that they are for."""
-        self.moving: list[Move] = []
-        """Moves that run now."""
         self.poisoning = False
-        """The running step fills free pages, when debugging: no move may take one."""
+        """A running step fills free pages, when debugging: no move may take one."""
         self.preemptions = 0
         self._engine = engine
         self._kvfs = kvfs
         self._arena = arena
         self._crowd = crowd
         self._clock = clock
-        self._limits = limits
-        self._due = math.inf
-        """When the next victim becomes due; of the last `admit`."""
+        self._victims = Victims(self.tiers, crowd, clock, limits)
+        self._mover = Mover(engine, self.tiers, clock, self._lost)
         self._starved: tuple[Operation, Shortage] | None = None
         """The first that did not get pages; of the last `admit`."""
         self._shut: set[str | None] = set()
@@ -98,17 +82,16 @@ class Room:
         """Pages on their way out that somebody waits for."""
         self._ended = False
         """Whether an operation ended in the last `admit`."""
-        self._work: asyncio.Future[None] | None = None
-        self._closed = False
 
     # ---- admission -----------------------------------------------------------------------------------------------
     def admit(self) -> list[Operation]:
-        """The operations that have pages for their next row. Those that are complete without one end here."""
+        """The operations that have pages for their next row; of those that are running, the ones whose next row can
+        be launched already. Those that are complete without one end here."""
         ready: list[Operation] = []
         coming: set[bytes] = set()  # prefix pages that the step computes
         size = self._arena.page_size
         active = self._crowd.active
-        self._due = math.inf
+        self._victims.begin()
         if self._starved is not None:
             self._starved = None
             self._shut.clear()
@@ -117,6 +100,13 @@ class Room:
         growing = 0
         self._ended = False
         for operation in list(active):
+            if operation.running:
+                growing += operation.free_running
+                if len(operation.file.tokens) - operation.file.computed >= size and operation.file.derived is None:
+                    coming.add(self._kvfs.key(operation.file, operation.file.computed // size))
+                if operation.foreseeable and self._runs_ahead(operation):
+                    ready.append(operation)
+                continue
             if (
                 operation.reserved < len(operation.file.tokens)
                 and not self._has_room(operation)
@@ -131,7 +121,7 @@ class Room:
                 if operation.work >= size and operation.file.derived is None:
                     coming.add(self._kvfs.key(operation.file, operation.file.computed // size))
         if self.tiers.waiting:
-            self._start_moves()
+            self._mover.start()
         return ready
 
     def patience(self) -> float | None:
@@ -141,10 +131,10 @@ class Room:
         """
         if self._ended:
             return 0.0  # what it had may be of use to older ones
-        if self._starved is None or self.moving or self.tiers.waiting:
+        if self._starved is None or self._mover.running or self.tiers.waiting:
             return None
-        if self._due < math.inf:
-            return max(self._due - self._clock(), 0.0)
+        if self._victims.due < math.inf:
+            return max(self._victims.due - self._clock(), 0.0)
         operation, shortage = self._starved
         text = f"{shortage.pages} KV pages are missing, and nothing that holds pages can give them up"
         self._crowd.fail(operation, NoSpace(text, "close or truncate files, unpin some, or try again later"))
@@ -160,6 +150,23 @@ class Room:
         except NoSpace as e:
             self._crowd.fail(operation, e)
             return True
+
+    def _runs_ahead(self, operation: Operation) -> bool:
+        """There is room for the row that follows the one in flight, and nobody waits whom it should make room for: what
+        runs cannot give its pages up. Behind one that asks again the page may have to be copied: not now."""
+        file = operation.file
+        if file.computed == len(file.tokens) or self._barred(operation, True):
+            return False
+        needed = len(file.tokens) + 1
+        if operation.reserved < needed:
+            try:
+                if isinstance(self._kvfs.reserve(file, needed), Shortage):  # the page it writes is its own: no copies
+                    return False
+            except NoSpace:
+                return False
+            operation.reserved = len(file.pages) * self._arena.page_size
+        operation.work = 1
+        return True
 
     def _has_room(self, operation: Operation) -> bool:
         """The new entries fit into the last page, which nobody else sees: true of most tokens that a guest chooses.
@@ -246,7 +253,6 @@ class Room:
         self.copies += got.pages
         self.pieces += got.pieces
         self.copying.append(operation)
-        operation.running = True
         return False
 
     def _is_coming(self, operation: Operation, coming: set[bytes]) -> bool:
@@ -267,30 +273,21 @@ class Room:
     def _make_room(self, favoured: Operation, shortage: Shortage) -> bool:
         """Take K/V off the device. True: something is available now, try again; False: wait."""
         pages, tenant = shortage
-        pool = self._arena.pool
-        coming = sum([move.gain for move in self.moves() if tenant is None or move.tenant == tenant])
-        gain = max(coming - self._claimed, 0)
-        victims: list[tuple[File, Operation | None]] = []
-        left: dict[int, int] = {}  # references that stay, of pages that victims share
-        shared = _next_page(favoured)  # which need not be copied once nobody shares it
-        if gain < pages:
-            for file, operation in self._victims(favoured, tenant):
-                victims.append((file, operation))
-                for page in file.pages:
-                    if page not in left:
-                        left[page] = pool.refs[page] if tenant is None else pool.held(page, tenant)
-                    left[page] -= 1
-                    gain += left[page] == (page == shared)
-                if gain >= pages:
-                    break
-        if gain < pages:
+        arena, pool = self._arena, self._arena.pool
+        coming = arena.coming
+        if tenant is not None:
+            coming = sum([move.gain for move in self.moves() if move.tenant == tenant])
+        lacking = pages - max(coming - self._claimed, 0)
+        victims = self._victims.choose(favoured, Shortage(lacking, tenant)) if lacking > 0 else []
+        if victims is None:
             self._starve(favoured, shortage)
             self._queued.add(tenant)
             return False
-        before = self._arena.available, pool.used.get(favoured.tenant, 0), pool.refs[shared]
+        shared = self._victims.next_page(favoured)
+        before = arena.available, pool.used.get(favoured.tenant, 0), pool.refs[shared]
         for file, operation in victims:
             self._discard(file, operation)
-        if (self._arena.available, pool.used.get(favoured.tenant, 0), pool.refs[shared]) != before:
+        if (arena.available, pool.used.get(favoured.tenant, 0), pool.refs[shared]) != before:
             return True
         self._starve(favoured, shortage)
         self._claimed += pages
@@ -301,66 +298,17 @@ class Room:
         if self._starved is None:
             self._starved = operation, shortage
 
-    def _victims(self, favoured: Operation, tenant: str | None) -> Iterator[tuple[File, Operation | None]]:
-        """Whose K/V may go for it, in that order."""
-        now = self._clock()
-        busy: list[File] = []
-        attainable: dict[str, int] = {}
-        for file in self._kvfs.idle:
-            if self._movable(file, tenant, attainable):
-                due = file.touched + self._limits.idle_seconds if file.opens else now
-                if due <= now:
-                    yield file, None
-                else:
-                    busy.append(file)
-        for operation in self._crowd.parked:
-            for file in operation.files:
-                if self._movable(file, tenant, attainable):
-                    yield file, operation
-        for file in busy:
-            due = min(file.touched + self._limits.idle_seconds, file.resident + self._residence(file))
-            if due <= now:
-                yield file, None
-            else:
-                self._due = min(self._due, due)
-        for operation in reversed(self._crowd.active):
-            if operation is favoured:
-                return
-            for file in operation.files:
-                if self._movable(file, tenant, attainable):
-                    due = file.resident + self._residence(file)
-                    if due <= now:
-                        yield file, operation
-                    else:
-                        self._due = min(self._due, due)
-
-    def _movable(self, file: File, tenant: str | None, attainable: dict[str, int]) -> bool:
-        return (
-            bool(file.pages)
-            and not file.pins
-            and file.arena is self._arena
-            and (tenant is None or file.tenant == tenant)
-            and self.tiers.can_discard(file, attainable)
-        )
-
-    def _residence(self, file: File) -> float:
-        return max(self._limits.residence_seconds, self._limits.residence_factor * self.tiers.cost(file))
-
     def _discard(self, file: File, operation: Operation | None) -> None:
         if self.tiers.discard(file) and operation is not None:
             self.preemptions += 1
             operation.reserved = 0
             operation.refresh()
 
-    def moves(self) -> list[Move]:
-        """Those that are not over."""
-        return [*self.tiers.waiting, *self.moving]
-
-    def retire(self) -> list[Operation]:
-        """The step is over: what was copied in it, and for whom."""
-        copying, self.copying = self.copying, []
-        self.copies, self.pieces, self.poisoning = [], [], False
-        return copying
+    def launch(self) -> tuple[list[Copy], list[Piece], list[Operation]]:
+        """A step begins with what is to be copied, for these operations."""
+        taken = self.copies, self.pieces, self.copying
+        self.copies, self.pieces, self.copying = [], [], []
+        return taken
 
     def suspend(self, operation: Operation) -> None:
         """What the step did to the operation's file is lost: compute it again."""
@@ -370,6 +318,10 @@ class Room:
         operation.refresh()
 
     # ---- moves ---------------------------------------------------------------------------------------------------
+    def moves(self) -> list[Move]:
+        """Those that are not over."""
+        return self._mover.unfinished()
+
     def prefetch(self, file: File) -> None:
         """Bring the K/V back if that disturbs nobody."""
         waits = self._starved is not None and self._starved[0] in self._crowd.active
@@ -380,77 +332,20 @@ class Room:
                 return
             if missing is None:
                 file.resident = self._clock()
-                self._start_moves()
+                self._mover.start()
 
     def release(self, file: File) -> None:
         """Its K/V is not needed for now."""
         if file.pages and not file.busy and not file.pins:
             self.tiers.discard(file)
-            self._start_moves()
+            self._mover.start()
 
     async def run(self, wake: Callable[[], None]) -> None:
         """Run the moves, until `close`; `wake` is called when some are over."""
-        loop = asyncio.get_running_loop()
-        while not self._closed:
-            if not self.tiers.waiting:
-                self._work = loop.create_future()
-                await self._work
-                continue
-            self.moving = self._next_moves()
-            try:
-                await self._run_moves(self.moving)
-            except Exception:
-                self._give_up()
-            self.moving = []
-            wake()
-        for move in self.tiers.waiting:
-            self.tiers.finish(move, False)
-        self.tiers.waiting = []
+        await self._mover.run(wake)
 
     def close(self) -> None:
-        self._closed = True
-        self._start_moves()
-
-    def _give_up(self) -> None:
-        """A bug of the host in the books of a move: its files are cut off from it, whoever waits tries again."""
-        _log.exception("finishing a move of K/V failed; the host tier is not used any more")
-        self.tiers.usable = False
-        for move in self.moving:
-            if move.file.move is move:
-                move.file.move = None
-
-    def _next_moves(self) -> list[Move]:
-        """Those that come back first: somebody waits for them."""
-        waiting = sorted(self.tiers.waiting, key=lambda move: move.out)
-        moves: list[Move] = []
-        pages = 0
-        while waiting and (not moves or pages + len(waiting[0].copies) <= MOVE_PAGES):
-            moves.append(waiting.pop(0))
-            pages += len(moves[-1].copies)
-        self.tiers.waiting = waiting
-        return moves
-
-    async def _run_moves(self, moves: list[Move]) -> None:
-        out = [pair for move in moves if move.out for pair in move.copies]
-        back = [(slot, page) for move in moves if not move.out for page, slot in move.copies]
-        start = self._clock()
-        done = True
-        try:
-            if out or back:
-                await self._engine.move(out, back)
-        except Exception:
-            _log.exception("a move of K/V between device and host failed; the host tier is not used any more")
-            self.tiers.usable = done = False
-        if count := len(out) + len(back):
-            costs = self._arena.costs
-            costs.page_seconds += 0.2 * ((self._clock() - start) / count - costs.page_seconds)
-        for move in moves:
-            valid = move.file.move is move
-            self.tiers.finish(move, done)
-            if not move.out:
-                move.file.resident = self._clock()
-                if valid and not move.done:
-                    self._lost(move.file)
+        self._mover.close()
 
     def _lost(self, file: File) -> None:
         """The K/V does not come back."""
@@ -461,14 +356,3 @@ class Room:
             if operation.file is file:  # what it waits for
                 error = InternalError("the file's K/V could not be brought back from the host", "try again")
                 self._crowd.fail(operation, error)
-
-    def _start_moves(self) -> None:
-        if self._work is not None and not self._work.done():
-            self._work.set_result(None)
-
-
-def _next_page(operation: Operation) -> int:
-    """The page that it will go on writing in; 0: none."""
-    file = operation.target if isinstance(operation, Transfer) and operation.present else operation.file
-    index, offset = divmod(file.computed, file.arena.page_size)
-    return file.pages[index] if offset and file.pages else 0

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from symphony.errors import Busy, Invalid, LimitExceeded, NoSpace
@@ -53,10 +53,11 @@ class Kvfs:
         """Every file that has not ended."""
         self.counts: Counter[str] = Counter()
         """How many of them each tenant has."""
-        self.idle: dict[File, None] = {}
-        """Files with pages and no operation in flight, least recently used first."""
-        self.stowed: dict[File, None] = {}
-        """Files with host slots and no operation in flight, least recently used first."""
+        self.idle: dict[File, int] = {}
+        """Files with pages and no operation in flight, least recently used first; their numbers ascend."""
+        self.stowed: dict[File, int] = {}
+        """Likewise files with host slots."""
+        self._rests = 0
         self.pinned: dict[File, None] = {}
 
     def mount(
@@ -116,7 +117,19 @@ class Kvfs:
         """One handle less. A file without handles and names ends (a busy one when its operation settles)."""
         file.opens -= 1
         file.used = self.clock()
+        self.note(file)
         self.end_if_unused(file)
+
+    def reopen(self, file: File) -> None:
+        """One handle more on a named file."""
+        file.opens += 1
+        file.used = self.clock()
+        self.note(file)
+
+    def note(self, file: File) -> None:
+        """What the file holds, or what may be done about it, is not what it was."""
+        if (changed := file.arena.changed) is not None:
+            changed[file] = None
 
     def stat(self, file: File) -> Stat:
         arena = file.arena
@@ -151,12 +164,14 @@ class Kvfs:
             if file.move is not None and file.move.out:
                 file.move = None
         file.pins += 1
+        self.note(file)
 
     def unpin(self, file: File) -> None:
         """One reason less; there was one."""
         file.pins -= 1
         if not file.pins:
             del self.pinned[file]
+            self.note(file)
 
     def pinned_pages(self, arena: Arena, but: File | None = None) -> int:
         """Device pages that pins keep, or will when the K/V is back from the host; those of one file not counted."""
@@ -181,7 +196,19 @@ class Kvfs:
         file.busy = True
         if self.idle.pop(file, self) is self:
             self.stowed.pop(file, None)
+        if file.arena.changed is not None:
+            self.note(file)
         file.tokens.extend(tokens)
+
+    def derive(self, file: File, first: int, positions: Sequence[int] | None) -> None:
+        """An operation computes entries from `first` on in a way of its own, at `positions` if they do not count on."""
+        if positions is not None:
+            known = file.positions if file.positions is not None else file.tokens[:0]
+            known.extend([file.position(entry) for entry in range(len(known), first)])
+            known.extend(positions)
+            file.positions = known
+        if file.derived is None:
+            file.derived = first
 
     def settle(self, file: File, length: int) -> None:
         """The operation is over, and no device step touches the file any more: it has `length` tokens now."""
@@ -192,7 +219,9 @@ class Kvfs:
         held = len(file.pages) * size
         if 0 < length == file.computed == len(file.tokens) and length <= held < length + size:
             file.length = length  # the common case: there is nothing to cut off
-            self.idle[file] = None
+            self._rests = self.idle[file] = self._rests + 1
+            if file.arena.changed is not None:
+                self.note(file)
         else:
             self._cut(file, length)
         if not file.opens and not file.names:
@@ -203,11 +232,11 @@ class Kvfs:
 
         Returns how many entries were found. For a busy file whose K/V is not on the host.
         """
-        if file.derived is not None:
-            return 0
         arena = file.arena
         size = arena.page_size
         before = file.computed
+        if file.derived is not None:
+            limit = min(limit, file.derived)
         index = before // size
         while (index + 1) * size <= limit:
             page = arena.hit(self.key(file, index), file.tenant)
@@ -291,14 +320,15 @@ class Kvfs:
         missing = need + spare - arena.available
         return Shortage(missing, None) if need and missing > 0 else None
 
-    def retire(self, arena: Arena, made: bool = True) -> None:
-        """The device made the page copies of the step, whose sources may go; or else they take their places again."""
-        for file, index, source, target in arena.copying:
+    def retire(self, arena: Arena, made: bool = True, count: int | None = None) -> None:
+        """The device made the oldest `count` page copies (default: all), whose sources may go; or else they take their
+        places again."""
+        for file, index, source, target in arena.copying[:count]:
             given_up = source
             if not made and index < len(file.pages) and file.pages[index] == target:
                 file.pages[index], given_up = source, target
             arena.unref((given_up,), file.tenant)
-        arena.copying.clear()
+        del arena.copying[:count]
 
     def commit(self, file: File, computed: int) -> None:
         """Entries up to `computed` have K/V now; publish the plain pages that became full."""
@@ -339,11 +369,10 @@ class Kvfs:
         """Put the file where its K/V and its state say."""
         self.idle.pop(file, None)
         self.stowed.pop(file, None)
-        if not file.busy:
-            if file.pages:
-                self.idle[file] = None
-            elif file.slots:
-                self.stowed[file] = None
+        if not file.busy and (file.pages or file.slots):
+            self._rests += 1
+            (self.idle if file.pages else self.stowed)[file] = self._rests
+        self.note(file)
 
     # ---- the inside ----------------------------------------------------------------------------------------------
     def _release(self, file: File) -> None:
