@@ -61,12 +61,40 @@ READ_VALUES_PER_OUTPUT = 16
 """...so many for the output itself. All of them cross to the guest at once, at about 0.3 us each. A generation pauses
 when the tokens and alternatives that wait for its guest come to as much."""
 
+MAX_MASK_RUNS = 65_536
+"""Runs of visible and hidden entries in the masks of one prediction."""
 MAX_LISTED_TOKENS = 262_144
 """Token ids in one option of an operation (log-probabilities, biases, stop tokens): the largest vocabularies."""
 MAX_STOP_STRINGS = 64
 """Stop strings of one generation..."""
 MAX_STOP_CHARS = 1024
 """...and characters of each: every token is held against all of them."""
+
+# --- constraints ------------------------------------------------------------------------------------------------------
+MAX_CONSTRAINTS = 256
+"""Constraints of one process, forks included; those that generations advance are not counted."""
+MAX_GRAMMAR_CHARS = 262_144
+"""Characters of one schema, regular expression or grammar, and of all choices together."""
+MAX_CHOICES = 20_000
+"""Choices of one constraint."""
+MAX_GRAMMAR_SYMBOLS = 500_000
+"""Symbols in the rules of a compiled grammar."""
+CONSTRAINT_COMPILE_FUEL = 1_000_000
+"""llguidance's fuel for compiling one grammar, about 20 ms..."""
+CONSTRAINT_STEP_FUEL = 100_000
+"""...and for the regular expressions of one mask, about 7 ms; as a rule a mask takes 10 us."""
+CONSTRAINT_STEP_ITEMS = 20_000
+"""Earley items of one mask, about 1 ms."""
+CONSTRAINT_STATES = 50_000
+"""States of the automaton of one grammar, shared by all forks; about 2 kB each."""
+INLINE_MASK_SECONDS = 1e-3
+"""Seconds that a mask may take on the event loop; where one took longer, the next is found in a thread."""
+CHECKER_CPU_SECONDS = 2.0
+"""CPU seconds that trying one grammar may take, in the process that is there for it..."""
+CHECKER_MEMORY_BYTES = 1 << 30
+"""...with so much address space..."""
+CHECKER_STACK_BYTES = 1 << 20
+"""...and this stack, an eighth of what a thread of the host has."""
 
 # --- tools ------------------------------------------------------------------------------------------------------------
 MAX_TOOL_CALLS = 64

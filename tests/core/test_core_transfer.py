@@ -349,7 +349,7 @@ async def test_an_extract_longer_than_the_context_is_refused() -> None:
         await h.pred(s, f, text(3))
         whole = await h.core.extract(s, f, [(0, 1)] * 40, True)
         assert await h.core.length(s, whole) == 40
-        with pytest.raises(Invalid, match="41 entries do not fit into the context of 40"):
+        with pytest.raises(Invalid, match="41 tokens do not fit into the context of 40"):
             await h.core.extract(s, f, [(0, 1)] * 41, True)
         await h.pred(s, f, [1])
 

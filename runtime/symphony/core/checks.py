@@ -19,6 +19,15 @@ def check_ids(tokens: Sequence[int], info: ModelInfo) -> None:
         raise Invalid(f"token id {wrong} is outside the vocabulary", f"this model's ids are 0 to {info.vocab_size - 1}")
 
 
+def check_context(positions: int, info: ModelInfo) -> None:
+    """A file has at most as many positions, and as many entries."""
+    if positions > info.context_limit:
+        raise Invalid(
+            f"{positions} tokens do not fit into the context of {info.context_limit}",
+            "truncate the file, or take fewer",
+        )
+
+
 def check_sampling(sampling: Sampling, info: ModelInfo) -> None:
     if sampling.logit_bias:
         check_ids([token for token, _ in sampling.logit_bias], info)
