@@ -13,11 +13,21 @@ import os
 
 import torch
 
-from symphony_kernels.interface import BackendUnavailable, DecodePlanner, PagedAttention, PoolShape, Ragged
+from symphony_kernels.interface import BackendUnavailable, DecodePlanner, PagedAttention, PoolShape, Ragged, SmallOps
 
 BACKENDS = ("torch", "triton")
 
-__all__ = ["BACKENDS", "BackendUnavailable", "DecodePlanner", "PagedAttention", "PoolShape", "Ragged", "open_attention"]
+__all__ = [
+    "BACKENDS",
+    "BackendUnavailable",
+    "DecodePlanner",
+    "PagedAttention",
+    "PoolShape",
+    "Ragged",
+    "SmallOps",
+    "open_attention",
+    "small_ops",
+]
 
 
 def open_attention(
@@ -45,6 +55,15 @@ def open_attention(
 
         return TritonAttention(shape, rope, scale, dtype, device)
     raise BackendUnavailable(f"there is no attention back end {name!r}; there are {', '.join(BACKENDS)}")
+
+
+def small_ops(device: torch.device) -> SmallOps | None:
+    """Fused kernels for what lies between a model's products; None where torch's own are as good."""
+    if _triton_problem(device) is not None:
+        return None
+    from symphony_kernels.triton.fused import TritonSmallOps
+
+    return TritonSmallOps()
 
 
 def _triton_problem(device: torch.device) -> str | None:

@@ -118,6 +118,22 @@ class DecodePlanner(Protocol):
         ...
 
 
+class SmallOps(Protocol):
+    """What lies between a model's products, fused. Tensors are contiguous; computed in fp32, rounded to their dtype."""
+
+    def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, gain: torch.Tensor, eps: float) -> torch.Tensor:
+        """Add `delta` to x, in place; returns RMSNorm of the sum, [T, n], times `gain` [n]."""
+        ...
+
+    def gate(self, both: torch.Tensor) -> torch.Tensor:
+        """silu(first half) * second half: [T, 2 n] -> [T, n]"""
+        ...
+
+    def norm_heads(self, qkv: torch.Tensor, gains: torch.Tensor, eps: float) -> None:
+        """RMSNorm of the first heads of [T, any, head_dim], in place, times `gains` [heads, head_dim]."""
+        ...
+
+
 class PagedAttention(Protocol):
     """One back end with its pool. Calls are queued on the device in order; none of them waits for it."""
 

@@ -29,7 +29,9 @@ class Case:
     page_size: int = 16
     padding: int = 0
     shared: int = 0
-    """Pages that all rows begin with."""
+    """Pages that all rows with so many begin with..."""
+    split: int = 0
+    """...the rows from this one on with others than the rows before; 0: all with the same."""
     window: int = 0
     """Entries that a query sees; 0: all."""
     masks: str = ""
@@ -74,6 +76,22 @@ MASKED = (
     Case("masks and windows", ((9, 140), (1, 97)), masks="hole", window=40),
     Case("masks after a common prefix", ((9, 140), (3, 120), (1, 130), (1, 97)), shared=6, masks="tree"),
 )
+DEEP = (
+    Case("many decodes after a long prefix", tuple((1, n) for n in (310, 290, 271, 258, 257)), heads=8, shared=16),
+    Case(
+        "other long prefixes",
+        ((1, 290), (1, 300), (4, 290), (2, 280), (1, 281), (9, 40)),
+        kv_heads=1,
+        shared=16,
+        split=2,
+    ),
+    Case("drafts after a long prefix", ((7, 300), (3, 290), (1, 280), (7, 30)), shared=16, masks="tree"),
+)
+PADDED = (
+    Case("head size 96", ((20, 50), (1, 70), (1, 33)), head_dim=96),
+    Case("head size 96, masks", ((5, 50), (1, 70)), head_dim=96, heads=3, kv_heads=3, masks="hole"),
+    Case("head size 96, windowed", ((5, 50), (1, 70)), head_dim=96, window=30),
+)
 LONG = (
     Case("a long windowed row", ((330, 350), (330, 330), (1, 400)), window=200),
     Case("a long row", ((330, 350), (1, 400))),
@@ -94,7 +112,10 @@ def build(case: Case, seed: int = 0, scatter: bool = True) -> tuple[PoolShape, R
         table[i, :n] = order[at : at + n]
         table[i, n:] = table[i, n - 1]
         at += n
-    table[:, : case.shared] = table[0, : case.shared]
+    if case.shared:
+        for group in (range(case.split), range(case.split, len(case.rows))):
+            for i in [i for i in group if counts[i] > case.shared]:
+                table[i, : case.shared] = table[group[0], : case.shared]
     positions, slots = [], []
     for i, (queries, entries) in enumerate(case.rows):
         p = np.arange(entries - queries, entries)
@@ -271,9 +292,12 @@ def moves_differ(name: str, device: torch.device = CPU, dtype: torch.dtype = tor
 __all__ = [
     "CASES",
     "CPU",
+    "DEEP",
     "ENTRIES",
+    "INTERPRETED",
     "LONG",
     "MASKED",
+    "PADDED",
     "SHARED",
     "WINDOWED",
     "Case",
@@ -288,11 +312,22 @@ __all__ = [
 ]
 
 
+TOO_SLOW = (
+    "many decodes",
+    "fresh prompts",
+    "everything",
+    "a window of a page",
+    "a window of one",
+    "windowed, big pages",
+)
+"""Under the interpreter; what they hold is in other cases too."""
+INTERPRETED = tuple(
+    case for case in CASES + SHARED[1:] + WINDOWED + MASKED + DEEP + PADDED if case.name not in TOO_SLOW
+)
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for each in (
-        CASES[:1] + CASES[2:] + SHARED[1:2] + WINDOWED
-    ):  # not the one with many rows: the interpreter takes a second for each of them
+    for each in INTERPRETED:
         print(f"{difference(sys.argv[1], each):.2e} {each.name}", flush=True)
     print(f"{pages_differ(sys.argv[1]):.2e} pages", flush=True)
     for each in ENTRIES:

@@ -1,7 +1,8 @@
-"""Paged attention: one kernel for decodes, appends and prefills, the keys split among programs where rows are few.
+"""Paged attention of rows with several queries: appends, prefills, masks; the keys split where rows are few.
 
-A program computes a block of queries of one sequence against one key head; the query heads that share it are rows of
-the same block, so that keys are read once for all of them. Scores and sums are kept in fp32, with base-2 exponentials.
+A program computes a block of queries of one row against one key head; the query heads that share it are rows of the
+same block, so that keys are read once for all of them. A *row* here is any list of queries with the keys they see:
+those of a sequence, or those of many that begin with the same pages. Parts are merged by their log-sum-exp.
 """
 
 # Triton compiles these functions from their source; neither linter nor type checker knows its dialect.
@@ -11,70 +12,46 @@ the same block, so that keys are read once for all of them. Scores and sums are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
 
-LOG2_E = 1.4426950408889634
+from symphony_kernels.triton.tiles import LOG2_E, fold
 
 
-@triton.jit
-def _tiles(
-    acc,
-    m_i,
-    l_i,
-    q,
-    k_base,
-    v_base,
-    table,
-    lo,
-    hi,
-    least,
-    limit,
-    stride_page,
-    stride_slot,
-    scale,
-    D: tl.constexpr,
-    PAGE: tl.constexpr,
-    BN: tl.constexpr,
-    MASKED: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """Fold the keys [lo, hi) into the running maximum, sum and output; MASKED: key n only for rows that see it,
-    least <= n < limit. `lo` is a multiple of BN."""
-    d = tl.arange(0, D)
-    for n0 in tl.range(lo, hi, BN):
-        n = n0 + tl.arange(0, BN)
-        if PAGE >= BN:  # a tile lies inside one page
-            page = tl.load(table + n0 // PAGE).to(tl.int64)
-            at = page * stride_page + (n0 % PAGE + tl.arange(0, BN)) * stride_slot
-        else:
-            page = tl.load(table + n // PAGE, mask=n < hi, other=0).to(tl.int64)
-            at = page * stride_page + (n % PAGE) * stride_slot
-        if MASKED:
-            k = tl.load(k_base + at[:, None] + d[None, :], mask=(n < hi)[:, None], other=0.0)
-        else:
-            k = tl.load(k_base + at[:, None] + d[None, :])
-        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
-        if MASKED:
-            seen = (n < hi)[None, :] & (n[None, :] < limit[:, None]) & (n[None, :] >= least[:, None])
-            s = tl.where(seen, s, float("-inf"))
-        m_new = tl.maximum(m_i, tl.max(s, 1))
-        m_safe = tl.where(m_new == float("-inf"), 0.0, m_new)
-        p = tl.exp2(s - m_safe[:, None])
-        shrink = tl.exp2(m_i - m_safe)
-        l_i = l_i * shrink + tl.sum(p, 1)
-        acc = acc * shrink[:, None]
-        if MASKED:
-            v = tl.load(v_base + at[:, None] + d[None, :], mask=(n < hi)[:, None], other=0.0)
-        else:
-            v = tl.load(v_base + at[:, None] + d[None, :])
-        acc = tl.dot(p.to(q.dtype), v, acc, input_precision=PRECISION)
-        m_i = m_new
-    return acc, m_i, l_i
+@dataclass(slots=True)
+class Launch:
+    """Rows that one launch computes; tensors are int32, on the device."""
+
+    control: torch.Tensor
+    """[6, B]: first query (in `index`, if given) and number of queries; end of the keys; entries before the first query
+    (each query sees one more than the one before it); first key, a multiple of the tile; first key that a mask hides
+    from some query."""
+    table: torch.Tensor
+    """[B, P]"""
+    index: torch.Tensor | None
+    """Which of the T queries the rows' queries are; None: they are numbered as they lie."""
+    most_queries: int
+    splits: int
+    """Among how many programs the keys of a block of queries are divided."""
 
 
-@triton.jit(do_not_specialize=["total", "splits", "stride_table"])
+@dataclass(slots=True)
+class Hidden:
+    """What queries do not see besides what comes after them; None: nothing."""
+
+    firsts: torch.Tensor | None = None
+    """[T] int32: the first entry that each query sees."""
+    bits: torch.Tensor | None = None
+    """[M, W] int32: `Ragged.masks`, with `mask_of`."""
+    mask_of: torch.Tensor | None = None
+    """[T] int32"""
+
+
+@triton.jit(do_not_specialize=["total", "splits", "part_0", "stride_table", "words", "rows"])
 def _attention(
     q_ptr,
     k_ptr,
@@ -82,53 +59,67 @@ def _attention(
     out_ptr,
     part_ptr,
     lse_ptr,
-    starts_ptr,
-    queries_ptr,
-    entries_ptr,
+    control_ptr,
+    index_ptr,
     table_ptr,
     firsts_ptr,
+    bits_ptr,
+    mask_ptr,
+    words,
     stride_q,
     stride_page,
     stride_slot,
     stride_head,
     stride_table,
     scale,
+    rows,
     total,
     splits,
+    part_0,
     HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     D: tl.constexpr,
+    DP: tl.constexpr,
     PAGE: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
     SPLIT: tl.constexpr,
+    INDEXED: tl.constexpr,
     WINDOW: tl.constexpr,
+    BITS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     block = tl.program_id(0)
     head = tl.program_id(1)
     b = tl.program_id(2) // splits
     part = tl.program_id(2) % splits
-    first = tl.load(starts_ptr + b)
-    queries = tl.load(queries_ptr + b)
+    first = tl.load(control_ptr + b)
+    queries = tl.load(control_ptr + rows + b)
     if block * BM >= queries * GROUP:
         return
-    entries = tl.load(entries_ptr + b)
+    entries = tl.load(control_ptr + 2 * rows + b)
+    context = tl.load(control_ptr + 3 * rows + b)
+    lo = tl.load(control_ptr + 4 * rows + b)
     r = block * BM + tl.arange(0, BM)
     t = r // GROUP
     h = head * GROUP + r % GROUP
     real = t < queries
-    d = tl.arange(0, D)
+    d = tl.arange(0, DP)
     row = (first + t).to(tl.int64)
-    q = tl.load(q_ptr + row[:, None] * stride_q + h[:, None] * D + d[None, :], mask=real[:, None], other=0.0)
-    context = entries - queries
+    if INDEXED:
+        row = tl.load(index_ptr + row, mask=real, other=0).to(tl.int64)
+    elements = real[:, None] & (d < D)[None, :]
+    q = tl.load(q_ptr + row[:, None] * stride_q + h[:, None] * D + d[None, :], mask=elements, other=0.0)
     limit = context + t + 1  # each query sees the entries before it, and itself
     last = tl.minimum((block * BM + BM - 1) // GROUP, queries - 1)
-    lo = 0
-    hi = context + last + 1
+    hi = tl.minimum(context + last + 1, entries)
     seen_by_all = context + (block * BM) // GROUP + 1
     begin = 0  # from this tile on, no query of the block has keys hidden before its window
     least = tl.zeros([BM], tl.int32)
+    mask = tl.full([BM], -1, tl.int32)
+    if BITS:
+        mask = tl.load(mask_ptr + row, mask=real, other=-1)
+        seen_by_all = tl.minimum(seen_by_all, tl.load(control_ptr + 5 * rows + b))
     if WINDOW:
         least = tl.load(firsts_ptr + row, mask=real, other=0)
         lo = tl.load(firsts_ptr + first + (block * BM) // GROUP) // BN * BN
@@ -140,49 +131,67 @@ def _attention(
     middle = tl.maximum(lo, tl.minimum(seen_by_all, hi) // BN * BN)
     m_i = tl.full([BM], float("-inf"), tl.float32)
     l_i = tl.zeros([BM], tl.float32)
-    acc = tl.zeros([BM, D], tl.float32)
+    acc = tl.zeros([BM, DP], tl.float32)
     k_base = k_ptr + head * stride_head
     v_base = v_ptr + head * stride_head
     table = table_ptr + b.to(tl.int64) * stride_table
     if WINDOW:
         begin = tl.minimum(tl.maximum(begin, lo), middle)
-        acc, m_i, l_i = _tiles(
-            acc, m_i, l_i, q, k_base, v_base, table, lo, begin, least, limit, stride_page, stride_slot, scale,
-            D, PAGE, BN, True, PRECISION,
+        acc, m_i, l_i = fold(
+            acc, m_i, l_i, q, k_base, v_base, table, lo, begin, least, limit, bits_ptr, mask, words,
+            stride_page, stride_slot, scale, D, DP, PAGE, BN, True, BITS, PRECISION,
         )  # fmt: skip
         lo = begin
-    acc, m_i, l_i = _tiles(
-        acc, m_i, l_i, q, k_base, v_base, table, lo, middle, least, limit, stride_page, stride_slot, scale,
-        D, PAGE, BN, False, PRECISION,
+    acc, m_i, l_i = fold(
+        acc, m_i, l_i, q, k_base, v_base, table, lo, middle, least, limit, bits_ptr, mask, words,
+        stride_page, stride_slot, scale, D, DP, PAGE, BN, False, BITS, PRECISION,
     )  # fmt: skip
-    acc, m_i, l_i = _tiles(
-        acc, m_i, l_i, q, k_base, v_base, table, middle, hi, least, limit, stride_page, stride_slot, scale,
-        D, PAGE, BN, True, PRECISION,
+    acc, m_i, l_i = fold(
+        acc, m_i, l_i, q, k_base, v_base, table, middle, hi, least, limit, bits_ptr, mask, words,
+        stride_page, stride_slot, scale, D, DP, PAGE, BN, True, BITS, PRECISION,
     )  # fmt: skip
     norm = tl.where(l_i > 0, l_i, 1.0)
     acc = acc / norm[:, None]
     if SPLIT:
-        place = (part.to(tl.int64) * total + row) * HEADS + h
+        place = ((part_0 + part).to(tl.int64) * total + row) * HEADS + h
         tl.store(lse_ptr + place, tl.where(l_i > 0, m_i + tl.log2(norm), float("-inf")), mask=real)
-        tl.store(part_ptr + place[:, None] * D + d[None, :], acc, mask=real[:, None])
+        tl.store(part_ptr + place[:, None] * D + d[None, :], acc, mask=elements)
     else:
         place = row * HEADS + h
-        tl.store(out_ptr + place[:, None] * D + d[None, :], acc.to(out_ptr.dtype.element_ty), mask=real[:, None])
+        tl.store(out_ptr + place[:, None] * D + d[None, :], acc.to(out_ptr.dtype.element_ty), mask=elements)
 
 
-@triton.jit(do_not_specialize=["total", "splits", "first"])
-def _merge(part_ptr, lse_ptr, out_ptr, total, splits, first, HEADS: tl.constexpr, D: tl.constexpr, PARTS: tl.constexpr):
-    """One query and head: weigh the splits' outputs by their log-sum-exp."""
-    t = (first + tl.program_id(0)).to(tl.int64)
+@triton.jit(do_not_specialize=["total", "parts"])
+def _merge(
+    part_ptr,
+    lse_ptr,
+    out_ptr,
+    total,
+    parts,
+    HEADS: tl.constexpr,
+    D: tl.constexpr,
+    DP: tl.constexpr,
+    PARTS: tl.constexpr,
+):
+    """One query and head: weigh the parts' outputs by their log-sum-exp; queries without parts are left alone."""
+    t = tl.program_id(0).to(tl.int64)
     h = tl.program_id(1)
     s = tl.arange(0, PARTS)
-    d = tl.arange(0, D)
+    d = tl.arange(0, DP)
     place = (s.to(tl.int64) * total + t) * HEADS + h
-    lse = tl.load(lse_ptr + place, mask=s < splits, other=float("-inf"))
-    weight = tl.exp2(lse - tl.max(lse, 0))
-    part = tl.load(part_ptr + place[:, None] * D + d[None, :], mask=(weight > 0)[:, None], other=0.0)
+    lse = tl.load(lse_ptr + place, mask=s < parts, other=float("-inf"))
+    highest = tl.max(lse, 0)
+    if highest == float("-inf"):
+        return
+    weight = tl.exp2(lse - highest)
+    part = tl.load(part_ptr + place[:, None] * D + d[None, :], mask=(weight > 0)[:, None] & (d < D)[None, :], other=0.0)
     merged = tl.sum(part * weight[:, None], 0) / tl.sum(weight, 0)
-    tl.store(out_ptr + (t * HEADS + h) * D + d, merged.to(out_ptr.dtype.element_ty))
+    tl.store(out_ptr + (t * HEADS + h) * D + d, merged.to(out_ptr.dtype.element_ty), mask=d < D)
+
+
+def tile(dtype: torch.dtype, interpreted: bool) -> int:
+    """Keys that are folded at a time: a power of two from 32."""
+    return 32 if interpreted or dtype == torch.float32 else 64  # in fp32 shared memory is the limit
 
 
 def attend(
@@ -190,43 +199,62 @@ def attend(
     keys: torch.Tensor,
     values: torch.Tensor,
     out: torch.Tensor,
-    rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-    firsts: torch.Tensor | None,
-    first: int,
-    count: int,
-    most_queries: int,
-    splits: int,
+    launches: Sequence[Launch],
+    hidden: Hidden,
     scale: float,
 ) -> None:
-    """Attention of the queries `[first, first + count)`.
+    """Attention of the launches' queries; several launches, or splits, are parts of the same queries' results.
 
     `qkv`: [T, heads + 2 kv_heads, D], contiguous, rotated. `keys`, `values`: one layer's view of the pool,
-    [pages, page_size, kv_heads, D]. `out`: [T, heads, D], contiguous. `rows`: starts, queries, entries [B] and block
-    table [B, P], int32. `firsts`: [T] int32, the first entry that each query sees; None: the first there is. `splits`:
-    among how many programs the keys of a block of queries are divided.
+    [pages, page_size, kv_heads, D]. `out`: [T, heads, D], contiguous; written where there are queries.
     """
-    starts, queries, entries, table = rows
+    total, heads, size = out.shape
+    parts = sum(launch.splits for launch in launches)
+    part, lse = out, out
+    if parts > 1:
+        part = torch.empty(parts, total, heads, size, dtype=torch.float32, device=out.device)
+        lse = torch.full((parts, total, heads), float("-inf"), dtype=torch.float32, device=out.device)
+    done = 0
+    for launch in launches:
+        _launch(qkv, keys, values, out, part, lse, launch, hidden, scale, done, parts > 1)
+        done += launch.splits
+    if parts > 1:
+        _merge[(total, heads)](
+            part, lse, out, total, parts,
+            HEADS=heads, D=size, DP=triton.next_power_of_2(size), PARTS=triton.next_power_of_2(parts), num_warps=4,
+        )  # fmt: skip
+
+
+def _launch(
+    qkv: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    out: torch.Tensor,
+    part: torch.Tensor,
+    lse: torch.Tensor,
+    launch: Launch,
+    hidden: Hidden,
+    scale: float,
+    part_0: int,
+    split: bool,
+) -> None:
     total, heads, size = out.shape
     page, kv_heads = keys.shape[1], keys.shape[2]
-    group = heads // kv_heads
-    width = most_queries * group
+    group, table, bits = heads // kv_heads, launch.table, hidden.bits
+    width = launch.most_queries * group
     bm = 16 if width <= 16 else 64 if width <= 64 else 128
-    interpreted = not qkv.is_cuda
-    bn = 32 if interpreted else 64
     if qkv.dtype == torch.float32:
-        bm, bn = min(bm, 64), 32  # shared memory
-    part, lse = out, out
-    if splits > 1:
-        part = torch.empty(splits, total, heads, size, dtype=torch.float32, device=out.device)
-        lse = torch.empty(splits, total, heads, dtype=torch.float32, device=out.device)
-    grid = (triton.cdiv(width, bm), kv_heads, starts.shape[0] * splits)
-    _attention[grid](
-        qkv, keys, values, out, part, lse, starts, queries, entries, table, table if firsts is None else firsts,
-        qkv.stride(0), keys.stride(0), keys.stride(1), keys.stride(2), table.stride(0), scale * LOG2_E, total, splits,
-        HEADS=heads, GROUP=group, D=size, PAGE=page, BM=bm, BN=bn, SPLIT=splits > 1, WINDOW=firsts is not None,
+        bm = min(bm, 64)
+    rows = table.shape[0]
+    _attention[(triton.cdiv(width, bm), kv_heads, rows * launch.splits)](
+        qkv, keys, values, out, part, lse, launch.control, launch.control if launch.index is None else launch.index,
+        table, table if hidden.firsts is None else hidden.firsts, table if bits is None else bits,
+        table if hidden.mask_of is None else hidden.mask_of, 0 if bits is None else bits.shape[1],
+        qkv.stride(0), keys.stride(0), keys.stride(1), keys.stride(2), table.stride(0), scale * LOG2_E,
+        rows, total, launch.splits, part_0,
+        HEADS=heads, GROUP=group, D=size, DP=triton.next_power_of_2(size), PAGE=page, BM=bm,
+        BN=tile(qkv.dtype, not qkv.is_cuda), SPLIT=split, INDEXED=launch.index is not None,
+        WINDOW=hidden.firsts is not None, BITS=bits is not None,
         PRECISION="ieee" if qkv.dtype == torch.float32 else "tf32",
         num_warps=2 if bm == 16 else 4 if bm == 64 else 8, num_stages=3,
     )  # fmt: skip
-    if splits > 1:
-        parts = triton.next_power_of_2(splits)
-        _merge[(count, heads)](part, lse, out, total, splits, first, HEADS=heads, D=size, PARTS=parts, num_warps=4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,38 +10,8 @@ import torch
 from symphony_kernels.entries import overlap
 from symphony_kernels.interface import BackendUnavailable, IntArray, PoolShape, Ragged
 from symphony_kernels.page_major import PageMajorPool
-from symphony_kernels.triton import attention, pages
-
-WAVES = 4
-"""Programs a multiprocessor that a launch should have before keys are no longer split."""
-SPLIT_ENTRIES = 128
-"""Fewest keys that are worth a program of their own."""
-MOST_SPLITS = 64
-
-
-@dataclass(slots=True)
-class _Launch:
-    """Rows that one kernel launch computes: all decodes, or all others."""
-
-    rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-    """starts, queries, entries [B]; block table [B, P]; int32."""
-    first: int
-    """First of their queries, and..."""
-    count: int
-    """...how many."""
-    most_queries: int
-    splits: int
-
-
-@dataclass(slots=True)
-class _Plan:
-    launches: list[_Launch]
-    positions: torch.Tensor
-    slots: torch.Tensor
-    real: int
-    """Queries that belong to a row; the rest is padding."""
-    firsts: torch.Tensor | None
-    """[T] int32, first entry that a query of a windowed layer sees."""
+from symphony_kernels.triton import attention, decode, pages
+from symphony_kernels.triton.plan import Plan, Planner, Work
 
 
 class TritonAttention(PageMajorPool):
@@ -55,23 +24,22 @@ class TritonAttention(PageMajorPool):
     ) -> None:
         """`rope`: [positions, head_dim / 2, 2] fp32, on the device. Raises BackendUnavailable for other shapes."""
         s = shape
-        for what, value in (("head sizes", s.head_dim), ("page sizes", s.page_size)):
-            if value < 16 or value & (value - 1):
-                raise BackendUnavailable(
-                    f"the triton attention needs {what} that are powers of two from 16, not {value}"
-                )
+        if not 16 <= s.page_size <= 256 or s.page_size & (s.page_size - 1):
+            raise BackendUnavailable(
+                f"the triton attention needs page sizes that are powers of two from 16 to 256, not {s.page_size}"
+            )
+        if not 16 <= s.head_dim <= 256 or s.head_dim % 16:
+            raise BackendUnavailable(
+                f"the triton attention needs head sizes that are multiples of 16 up to 256, not {s.head_dim}"
+            )
         super().__init__(shape, dtype, device)
         self.scale = scale
         self.rope = rope.contiguous()
-        cuda = device.type == "cuda"
-        self._processors = torch.cuda.get_device_properties(device).multi_processor_count if cuda else 4
+        self._tile = attention.tile(dtype, device.type != "cuda")
+        self._planner = Planner(shape, self._tile, device)
 
-    def plan(self, rows: Ragged) -> _Plan:
-        queries = rows.query_lens
-        decodes = len(queries) - int((queries[::-1] != 1).argmax()) if (queries != 1).any() else 0
-        launches = [self._launch(rows, a, b) for a, b in ((0, decodes), (decodes, len(queries))) if b > a]
-        firsts = None if rows.firsts is None else self._to(rows.firsts.astype(np.int32))
-        return _Plan(launches, self._to(rows.positions), self._to(rows.slots), int(queries.sum()), firsts)
+    def plan(self, rows: Ragged) -> Plan:
+        return self._planner.plan(rows)
 
     def decode_plan(
         self,
@@ -80,47 +48,26 @@ class TritonAttention(PageMajorPool):
         positions: torch.Tensor,
         slots: torch.Tensor,
         firsts: torch.Tensor,
-    ) -> _Plan:
+    ) -> Plan:
         """See `interface.DecodePlanner`."""
-        n = len(entries)
-        starts = torch.arange(n, dtype=torch.int32, device=entries.device)
-        rows = (starts, torch.ones_like(starts), entries, block_table)
-        splits = self._splits(n, 1, block_table.shape[1] * self.shape.page_size)
-        return _Plan([_Launch(rows, 0, n, 1, splits)], positions, slots, n, firsts)
+        return self._planner.decodes(entries, block_table, positions, slots, firsts)
 
-    def _launch(self, rows: Ragged, a: int, b: int) -> _Launch:
-        queries, entries = rows.query_lens[a:b], rows.seq_lens[a:b]
-        starts, table = rows.starts[a:b], rows.block_table[a:b]
-        packed = np.concatenate([x.astype(np.int32).reshape(-1) for x in (starts, queries, entries, table)])
-        device = self._to(packed)  # one transfer
-        n = b - a
-        parts = (device[:n], device[n : 2 * n], device[2 * n : 3 * n], device[3 * n :].view(n, -1))
-        most = int(queries.max())
-        return _Launch(parts, int(starts[0]), int(queries.sum()), most, self._splits(n, most, int(entries.max())))
-
-    def _splits(self, rows: int, most_queries: int, most_entries: int) -> int:
-        """Enough programs to fill the device, each with enough keys."""
-        s = self.shape
-        blocks = -(-most_queries * s.group // 128) * rows * s.kv_heads
-        return max(1, min(MOST_SPLITS, WAVES * self._processors // blocks, most_entries // SPLIT_ENTRIES))
-
-    def _to(self, array: IntArray | np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.pool.device, non_blocking=True)
-
-    def write(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> None:
+    def write(self, layer: int, qkv: torch.Tensor, plan: Plan) -> None:
         pages.rope_write(qkv, plan.positions, plan.slots, self.rope, self.pool[:, layer, 0], self.pool[:, layer, 1])
 
-    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan, windowed: bool = False) -> torch.Tensor:
+    def attend(self, layer: int, qkv: torch.Tensor, plan: Plan, windowed: bool = False) -> torch.Tensor:
         s = self.shape
         out = torch.empty(qkv.shape[0], s.heads, s.head_dim, dtype=qkv.dtype, device=qkv.device)
         out[plan.real :] = 0
-        keys, values = self.pool[:, layer, 0], self.pool[:, layer, 1]
-        firsts = plan.firsts if windowed else None
-        for run in plan.launches:
-            attention.attend(
-                qkv, keys, values, out, run.rows, firsts, run.first, run.count, run.most_queries, run.splits, self.scale
-            )
+        self._attend(layer, qkv, out, self._planner.work(plan, windowed))
         return out.flatten(1)
+
+    def _attend(self, layer: int, qkv: torch.Tensor, out: torch.Tensor, work: Work) -> None:
+        keys, values = self.pool[:, layer, 0], self.pool[:, layer, 1]
+        if work.launches:
+            attention.attend(qkv, keys, values, out, work.launches, work.hidden, self.scale)
+        if work.decodes is not None:
+            decode.attend(qkv, keys, values, out, work.decodes, self._tile, self.scale)
 
     def copy_pages(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
         pages.copy_pages(self.pool, self._to(np.array(sources)), self._to(np.array(destinations)))
@@ -135,3 +82,6 @@ class TritonAttention(PageMajorPool):
         place = torch.arange(len(sources), device=self.pool.device)
         pages.copy_entries(self.pool, beside, source, place, shift, self.rope)
         pages.copy_entries(beside, self.pool, place, target, torch.zeros_like(shift), self.rope)
+
+    def _to(self, array: IntArray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.pool.device, non_blocking=True)

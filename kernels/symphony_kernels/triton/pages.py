@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 
 COPY_BLOCK = 4096
+HEADS_BLOCK = 8
+"""Heads of a token that one program turns and writes."""
 
 
 @triton.jit
@@ -28,36 +30,31 @@ def _rope_write(
     HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr,
     D: tl.constexpr,
+    DP: tl.constexpr,
     PAGE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
-    """One token and head: rotate q in place, rotate k into its slot, copy v into its slot."""
+    """One token and BLOCK heads: rotate q in place, rotate k into its slot, copy v into its slot."""
     t = tl.program_id(0).to(tl.int64)
-    h = tl.program_id(1)
-    i = tl.arange(0, D // 2)
-    source = qkv_ptr + (t * (HEADS + 2 * KV_HEADS) + h) * D
+    h = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    d = tl.arange(0, DP)
+    source = qkv_ptr + (t * (HEADS + 2 * KV_HEADS) + h)[:, None] * D + d[None, :]
     slot = tl.load(slot_ptr + t)
+    position = tl.load(position_ptr + t)
+    x = tl.load(source, mask=(h < HEADS + 2 * KV_HEADS)[:, None] & (d < D)[None, :], other=0.0)
+    turn = tl.load(rope_ptr + position * D + d, mask=d < D, other=0.0)
+    cos, sin = tl.split(tl.reshape(turn, [DP // 2, 2]))
+    even, odd = tl.split(tl.reshape(x.to(tl.float32), [BLOCK, DP // 2, 2]))
+    turned = tl.join(even * cos[None, :] - odd * sin[None, :], odd * cos[None, :] + even * sin[None, :])
+    turned = tl.reshape(turned, [BLOCK, DP]).to(x.dtype)
+    real = (d < D)[None, :]
+    tl.store(source, turned, mask=(h < HEADS)[:, None] & real)
     place = slot // PAGE * stride_page + slot % PAGE * stride_slot
-    even = tl.load(source + 2 * i)
-    odd = tl.load(source + 2 * i + 1)
-    if h < HEADS + KV_HEADS:
-        turn = rope_ptr + tl.load(position_ptr + t) * D + 2 * i
-        cos = tl.load(turn)
-        sin = tl.load(turn + 1)
-        x = even.to(tl.float32)
-        y = odd.to(tl.float32)
-        turned_even = x * cos - y * sin
-        turned_odd = y * cos + x * sin
-        if h < HEADS:
-            tl.store(source + 2 * i, turned_even.to(qkv_ptr.dtype.element_ty))
-            tl.store(source + 2 * i + 1, turned_odd.to(qkv_ptr.dtype.element_ty))
-        else:
-            target = k_ptr + place + (h - HEADS) * stride_head
-            tl.store(target + 2 * i, turned_even.to(k_ptr.dtype.element_ty))
-            tl.store(target + 2 * i + 1, turned_odd.to(k_ptr.dtype.element_ty))
-    else:
-        target = v_ptr + place + (h - HEADS - KV_HEADS) * stride_head
-        tl.store(target + 2 * i, even.to(v_ptr.dtype.element_ty))
-        tl.store(target + 2 * i + 1, odd.to(v_ptr.dtype.element_ty))
+    k, v = h - HEADS, h - HEADS - KV_HEADS
+    is_key = (k >= 0) & (k < KV_HEADS)
+    tl.store(k_ptr + place + k[:, None] * stride_head + d[None, :], turned, mask=is_key[:, None] & real)
+    is_value = (v >= 0) & (v < KV_HEADS)
+    tl.store(v_ptr + place + v[:, None] * stride_head + d[None, :], x, mask=is_value[:, None] & real)
 
 
 @triton.jit
@@ -123,9 +120,10 @@ def rope_write(
     `rope`: [positions, D / 2, 2]. `keys`, `values`: one layer's view of the pool, [pages, page_size, kv_heads, D]."""
     tokens, all_heads, size = qkv.shape
     page, kv_heads = keys.shape[1], keys.shape[2]
-    _rope_write[(tokens, all_heads)](
+    _rope_write[(tokens, triton.cdiv(all_heads, HEADS_BLOCK))](
         qkv, positions, slots, rope, keys, values, keys.stride(0), keys.stride(1), keys.stride(2),
-        HEADS=all_heads - 2 * kv_heads, KV_HEADS=kv_heads, D=size, PAGE=page, num_warps=1,
+        HEADS=all_heads - 2 * kv_heads, KV_HEADS=kv_heads, D=size, DP=triton.next_power_of_2(size), PAGE=page,
+        BLOCK=HEADS_BLOCK, num_warps=4,
     )  # fmt: skip
 
 

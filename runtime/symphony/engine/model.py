@@ -1,9 +1,9 @@
 """The transformer: token ids in, logits of the wanted rows out, keys and values into the pages.
 
 One description for all families of `config.FAMILIES`: what one of them lacks is None here. Attention, the writing of
-K/V and the pages belong to `symphony_kernels`; this module knows no page. In fp32 the norms' gains and the attention's
-scale are folded into the weights that follow them; in narrower types that would round the weights a second time, so
-they stay apart there.
+K/V and the pages belong to `symphony_kernels`; this module knows no page. What lies between products is fused with them
+on a CPU, and with each other on a GPU. On a CPU in fp32 the norms' gains and the attention's scale are folded into the
+weights that follow them; in narrower types that would round the weights a second time, so they stay apart there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from symphony.engine import rope
 from symphony.engine.config import ModelConfig
 from symphony.engine.linears import Gated, Linear, gated, linear
 from symphony.engine.weights import Checkpoint
-from symphony_kernels.interface import PagedAttention
+from symphony_kernels import PagedAttention, small_ops
 
 
 @dataclass(slots=True)
@@ -30,7 +30,8 @@ class _Layer:
     """[heads + kv_heads, head_dim]: gains of each head's norm."""
     out: Linear
     norm_2: torch.Tensor | None
-    gate_up: Gated
+    gate_up: Linear | Gated
+    """Only the product, [T, 2 n], if the model has fused operations for what follows."""
     down: Linear
     windowed: bool
 
@@ -41,14 +42,15 @@ class Transformer:
     def __init__(self, config: ModelConfig, weights: Checkpoint, dtype: torch.dtype) -> None:
         """Reads and packs all weights. `weights` were checked against `config`."""
         self.config = config
-        self._folded = dtype == torch.float32
         self._dtype = dtype
         self._read = weights
+        self._embedding = self._get("model.embed_tokens.weight")
+        self._ops = small_ops(self._embedding.device)
+        self._folded = dtype == torch.float32 and self._ops is None
         c = config
         scale = c.head_dim**-0.5 * c.rope.attention_factor**2
         self.scale, self._fold_scale = (1.0, scale) if self._folded else (scale, 1.0)
         self._root = math.sqrt(c.hidden_size) if self._folded else 1.0
-        self._embedding = self._get("model.embed_tokens.weight")
         norm = self._get("model.norm.weight")
         self._layers = [self._layer(i) for i in range(c.layers)]
         self._norm, (head,) = self._fold(norm, self._output_weight())
@@ -69,11 +71,12 @@ class Transformer:
         Returns logits [N, vocab] in fp32, and [T]: a number that is finite if all that was written for the token is.
         """
         x = F.embedding(ids, self._embedding)
+        normed = self._normed(x, self._layers[0].norm_1)
         tokens, c = x.shape[0], self.config
         health = x
         for i, layer in enumerate(self._layers):
             last = i == c.layers - 1
-            qkv = layer.qkv(self._normed(x, layer.norm_1)).view(tokens, c.heads + 2 * c.kv_heads, c.head_dim)
+            qkv = layer.qkv(normed).view(tokens, c.heads + 2 * c.kv_heads, c.head_dim)
             if layer.qk_norm is not None:
                 self._norm_heads(qkv, layer.qk_norm)
             attention.write(i, qkv, plan)
@@ -84,16 +87,33 @@ class Transformer:
             mixed = attention.attend(i, qkv, plan, layer.windowed)
             if last and wanted is not None and len(wanted) < tokens:
                 mixed, x = mixed.index_select(0, wanted), x.index_select(0, wanted)
-            x = layer.out.plus(mixed, x)
-            x = layer.down.plus(layer.gate_up(self._normed(x, layer.norm_2)), x)
-        return self._head(self._normed(x, self._norm)).float(), health
+            x, normed = self._add(x, layer.out, mixed, layer.norm_2)
+            inner = layer.gate_up(normed) if self._ops is None else self._ops.gate(layer.gate_up(normed))
+            x, normed = self._add(x, layer.down, inner, self._norm if last else self._layers[i + 1].norm_1)
+        return self._head(normed).float(), health
+
+    def _add(
+        self, x: torch.Tensor, product: Linear, inner: torch.Tensor, gain: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x + product(inner), and its norm; x may be written to."""
+        if self._ops is not None:
+            assert gain is not None
+            return x, self._ops.add_norm(x, product(inner), gain, self.config.norm_eps)
+        x = product.plus(inner, x)
+        return x, self._normed(x, gain)
 
     def _normed(self, x: torch.Tensor, gain: torch.Tensor | None) -> torch.Tensor:
+        if self._ops is not None:
+            assert gain is not None  # nothing is folded then
+            return self._ops.add_norm(x, None, gain, self.config.norm_eps)
         if gain is None:
             return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._floor)
         return F.rms_norm(x, (x.shape[-1],), gain, self.config.norm_eps)
 
     def _norm_heads(self, qkv: torch.Tensor, gains: torch.Tensor) -> None:
+        if self._ops is not None:
+            self._ops.norm_heads(qkv, gains, self.config.norm_eps)
+            return
         heads = qkv[:, : len(gains)]
         heads.copy_(F.rms_norm(heads, gains.shape[1:], None, self.config.norm_eps) * gains)
 
@@ -116,7 +136,8 @@ class Transformer:
             self._get(mlp + "gate_proj.weight"),
             self._get(mlp + "up_proj.weight"),
         )
-        gate_up = gated(gate, up, self._bias(mlp + "gate_proj"), self._bias(mlp + "up_proj"))
+        biases = self._bias(mlp + "gate_proj"), self._bias(mlp + "up_proj")
+        gate_up = gated(gate, up, *biases) if self._ops is None else linear(torch.cat([gate, up]), _joined(*biases))
         out, down = (
             linear(self._get(name + ".weight"), self._bias(name)) for name in (at + "o_proj", mlp + "down_proj")
         )
@@ -152,3 +173,7 @@ class Transformer:
         if not self._folded:
             return gain, weights
         return None, tuple(w * (gain * self._root) for w in weights)
+
+
+def _joined(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:
+    return None if a is None or b is None else torch.cat([a, b])

@@ -1,0 +1,93 @@
+"""The inner loop of paged attention: queries of a block against the keys of one sequence, a tile at a time.
+
+Scores and sums are kept in fp32, with base-2 exponentials. Head sizes that are no power of two are padded in registers.
+"""
+
+# Triton compiles these functions from their source; neither linter nor type checker knows its dialect.
+# ruff: noqa: N803
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportOperatorIssue=false, reportIndexIssue=false
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+LOG2_E = 1.4426950408889634
+
+
+@triton.jit
+def fold(
+    acc,
+    m_i,
+    l_i,
+    q,
+    k_base,
+    v_base,
+    table,
+    lo,
+    hi,
+    least,
+    limit,
+    bits,
+    mask,
+    words,
+    stride_page,
+    stride_slot,
+    scale,
+    D: tl.constexpr,
+    DP: tl.constexpr,
+    PAGE: tl.constexpr,
+    BN: tl.constexpr,
+    MASKED: tl.constexpr,
+    BITS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Fold the keys [lo, hi) into the running maximum, sum and output; `lo` is a multiple of BN.
+
+    MASKED: key n only for rows that see it, least <= n < limit, and with BITS only if their mask's bit n is set or n is
+    the last before the limit. `bits`: words of all masks, `words` each; `mask`: which one a row has, or -1.
+    """
+    d = tl.arange(0, DP)
+    for n0 in tl.range(lo, hi, BN):
+        n = n0 + tl.arange(0, BN)
+        if PAGE >= BN:  # a tile lies inside one page
+            page = tl.load(table + n0 // PAGE).to(tl.int64)
+            at = page * stride_page + (n0 % PAGE + tl.arange(0, BN)) * stride_slot
+        else:
+            page = tl.load(table + n // PAGE, mask=n < hi, other=0).to(tl.int64)
+            at = page * stride_page + (n % PAGE) * stride_slot
+        place = at[:, None] + d[None, :]
+        if MASKED:
+            k = tl.load(k_base + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
+        elif D < DP:
+            k = tl.load(k_base + place, mask=(d < D)[None, :], other=0.0)
+        else:
+            k = tl.load(k_base + place)
+        s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
+        if MASKED:
+            seen = (n < hi)[None, :] & (n[None, :] < limit[:, None]) & (n[None, :] >= least[:, None])
+            if BITS:
+                w = n0 // 32 + tl.arange(0, BN // 32)
+                some = (mask >= 0)[:, None] & (w < words)[None, :]
+                word = tl.load(bits + mask.to(tl.int64)[:, None] * words + w[None, :], mask=some, other=0)
+                word = tl.where(mask[:, None] < 0, -1, word)
+                bit = (word[:, :, None] >> tl.arange(0, 32)[None, None, :]) & 1
+                allowed = tl.reshape(bit, [q.shape[0], BN]) != 0
+                seen = seen & (allowed | (n[None, :] == limit[:, None] - 1))
+            s = tl.where(seen, s, float("-inf"))
+        m_new = tl.maximum(m_i, tl.max(s, 1))
+        m_safe = tl.where(m_new == float("-inf"), 0.0, m_new)
+        p = tl.exp2(s - m_safe[:, None])
+        shrink = tl.exp2(m_i - m_safe)
+        l_i = l_i * shrink + tl.sum(p, 1)
+        acc = acc * shrink[:, None]
+        if MASKED:
+            v = tl.load(v_base + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
+        elif D < DP:
+            v = tl.load(v_base + place, mask=(d < D)[None, :], other=0.0)
+        else:
+            v = tl.load(v_base + place)
+        acc = tl.dot(p.to(q.dtype), v, acc, input_precision=PRECISION)
+        m_i = m_new
+    return acc, m_i, l_i
