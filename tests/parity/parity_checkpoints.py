@@ -102,3 +102,5 @@ def _randomise(model: Any, seed: int) -> None:
         else:
             outer = "embed_tokens" in name or "lm_head" in name
             weight.copy_(noise * weight.shape[1] ** -0.5 * (SPREAD if outer else 1.0))
+    # of both signs, or a model with tied embeddings would say again what it was just told
+    model.model.norm.weight.mul_(torch.randint(0, 2, model.model.norm.weight.shape, generator=random) * 2 - 1)

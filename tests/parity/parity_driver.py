@@ -10,7 +10,7 @@ import itertools
 import random
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,8 @@ class Driver:
         self.engine = engine
         self.size = engine.info.page_size
         ids = range(1, engine.info.pages)
-        self.free: Iterator[int] = iter([*ids[::2], *ids[1::2]] if scatter else ids)
+        self.free = iter([*ids[::2], *ids[1::2]] if scatter else ids)
         self.copies: list[tuple[int, int]] = []
-
-    def reuse(self, ended: Sequence[Sequence_]) -> None:
-        """Their pages may be handed out again, unless forks ever shared them."""
-        pages = [page for sequence in ended for page in sequence.pages if page not in sequence.shared]
-        self.free = itertools.chain(self.free, pages)
 
     def step(self, rows: list[Row]) -> list[list[Reading]]:
         copies, self.copies = self.copies, []

