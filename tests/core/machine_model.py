@@ -7,7 +7,7 @@ pages, tiers, prefix cache or batches: whatever those do must not show.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,7 +108,17 @@ class FaultyEngine(FakeEngine):
         self.lose_steps = self.lose_rows = self.lose_moves = 0
         """How many of the next ones."""
         self.faults = 0
+        self.ahead = 0
+        """Steps launched before the ones before them were over."""
         self.bugs: list[str] = []
+
+    def launch(self, batch: Batch) -> Awaitable[list[RowResult]]:
+        self.ahead += self._flying
+        try:
+            return super().launch(batch)
+        except ValueError as e:
+            self.bugs.append(str(e))
+            raise
 
     async def step(self, batch: Batch) -> list[RowResult]:
         if self.lose_steps:

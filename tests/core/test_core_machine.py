@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from machine_model import FaultyEngine, Range, Shadow
+from naive_victims import watch
 
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
@@ -75,8 +76,8 @@ class Job:
     """The file's afterwards: of a prediction."""
     wanted: list[int] = field(default_factory=list[int])
     """What it should say."""
-    count: int = 0
-    """Tokens that a generation draws."""
+    finish: tuple[str, int | None] = ("length", None)
+    """What a generation ends with."""
     notified: bool = False
     task: asyncio.Task[Any] | None = None
     transfer: Transfer | None = None
@@ -105,6 +106,7 @@ class Machine(RuleBasedStateMachine):
             host_pages=host,
             step_seconds=lambda _: rng.choice([0.0, 0.0005, slow]),
             move_seconds=lambda out, back: rng.choice([0.0, slow, 0.001 * (len(out) + len(back))]),
+            pipelined=rng.random() < 0.5,
         )
         self.share = rng.choice([1.0, 1.0, 0.7])
         config = CoreConfig(
@@ -118,6 +120,7 @@ class Machine(RuleBasedStateMachine):
         )
         self.core = Core([self.engine], config)
         self.core.connect(self.deliver)
+        watch(self.core, self.seen)
         self.arena = self.core._kvfs.arenas["fake"]
         self.limit = min(self.arena.tenant_pages, self.arena.pool.capacity)
         self.ids = iter(range(1, 1 << 30))
@@ -188,6 +191,7 @@ class Machine(RuleBasedStateMachine):
         self.seen["stowed"] += room.tiers.stowed_pages
         self.seen["recalled"] += room.tiers.recalled_pages
         self.seen["model steps"] += self.engine.steps
+        self.seen["launched ahead"] += self.engine.ahead
         self.seen["examples"] += 1
 
     # ---- tools ---------------------------------------------------------------------------------------------------
@@ -355,7 +359,8 @@ class Machine(RuleBasedStateMachine):
         job.base += len(chunk.tokens)
         assert (chunk.finish is not None) == (job.base == len(job.entries))
         if chunk.finish is not None:
-            assert chunk.finish == ("length", None)
+            self.seen[f"generations that ended with {job.finish[0]}"] += 1
+            assert chunk.finish == job.finish
             self.end_generation(job)
 
     def pages(self, entries: int) -> int:
@@ -557,22 +562,28 @@ class Machine(RuleBasedStateMachine):
         self.start_op(Job("pred", session, handle, op, shadow, entries=entries, wanted=wanted), coroutine, wait)
 
     @precondition(lambda self: self.handles)
-    @rule(pick=PICK, tokens=TOKENS, count=st.integers(1, 15), chunk=st.integers(1, 8), wait=st.booleans())
-    def generate(self, pick: int, tokens: list[int], count: int, chunk: int, wait: bool) -> None:
+    @rule(pick=PICK, tokens=TOKENS, count=st.integers(1, 15), chunk=st.integers(1, 8), stop=PICK, wait=st.booleans())
+    def generate(self, pick: int, tokens: list[int], count: int, chunk: int, stop: int, wait: bool) -> None:
         session, handle, shadow = self.pick(pick)
         op = next(self.ids)
-        options = GenerateOptions(max_tokens=count, chunk_tokens=chunk)
-        coroutine = self.core.generate(session, handle, op, tokens, options)
-        if shadow.job is not None:
-            with self.refused(Busy):
-                self.run(coroutine)
-            return
         entries = shadow.after(tokens)
         base = len(entries)
         grown = Shadow(shadow.tenant, None, entries)
         for _ in range(count):
             grown.entries = grown.after([self.engine.greedy_after(grown.entries)])
-        job = Job("generate", session, handle, op, shadow, base=base, entries=grown.entries, count=count)
+        stops: list[int] = []
+        if stop % 2:
+            drawn = [entry.token for entry in grown.entries[base:]]
+            stops = [drawn[stop // 2 % count]]
+            grown.cut(base + drawn.index(stops[0]) + 1)
+        options = GenerateOptions(max_tokens=count, chunk_tokens=chunk, stop_tokens=stops)
+        coroutine = self.core.generate(session, handle, op, tokens, options)
+        if shadow.job is not None:
+            with self.refused(Busy):
+                self.run(coroutine)
+            return
+        job = Job("generate", session, handle, op, shadow, base=base, entries=grown.entries)
+        job.finish = ("stop-token", stops[0]) if stops else ("length", None)
         self.start_op(job, coroutine, wait)
 
     def start_op(self, job: Job, coroutine: Coroutine[Any, Any, None], wait: bool) -> None:
@@ -830,6 +841,8 @@ def test_that_was_enough() -> None:
         pytest.skip("the machine did not run")
     print(dict(sorted(seen.items())))
     assert seen["steps"] >= 10_000
+    assert seen["launched ahead"] >= 500
+    assert seen["generations that ended with stop-token"] >= 100
     for what in ("recalled", "stowed", "dropped", "landed", "failed"):
         assert seen[what] >= 100, what
-    assert seen["preemptions"] >= 25
+    assert seen["preemptions"] >= 10
