@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -92,24 +93,29 @@ def python_wasm() -> bytes:
     CACHE.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256((PYTHON_GUEST + PYTHON_WIT).encode()).hexdigest()[:16]
     target = CACHE / f"python-{digest}.wasm"
-    if not target.exists():
-        work = CACHE / f"python-{digest}"
-        (work / "wit").mkdir(parents=True, exist_ok=True)
-        (work / "guest_app.py").write_text(PYTHON_GUEST)
-        (work / "wit" / "world.wit").write_text(PYTHON_WIT)
-        deps = work / "wit" / "deps"
-        if not deps.exists():
-            deps.symlink_to(REPOSITORY / "wit" / "deps")
-        tool = Path(sys.executable).parent / "componentize-py"
-        part = target.with_suffix(".part")
-        subprocess.run(
-            [tool, "-d", "wit", "-w", "guest", "componentize", "guest_app", "-o", part],
-            cwd=work,
-            check=True,
-            capture_output=True,
-        )
-        part.rename(target)
+    with (CACHE / "lock").open("w") as lock:  # of several test processes one builds, the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _build_guest(CACHE / f"python-{digest}", target)
     return target.read_bytes()
+
+
+def _build_guest(work: Path, target: Path) -> None:
+    (work / "wit").mkdir(parents=True, exist_ok=True)
+    (work / "guest_app.py").write_text(PYTHON_GUEST)
+    (work / "wit" / "world.wit").write_text(PYTHON_WIT)
+    deps = work / "wit" / "deps"
+    if not deps.exists():
+        deps.symlink_to(REPOSITORY / "wit" / "deps")
+    tool = Path(sys.executable).parent / "componentize-py"
+    part = target.with_suffix(".part")
+    subprocess.run(
+        [tool, "-d", "wit", "-w", "guest", "componentize", "guest_app", "-o", part],
+        cwd=work,
+        check=True,
+        capture_output=True,
+    )
+    part.rename(target)
 
 
 @pytest.fixture
