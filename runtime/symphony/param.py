@@ -63,6 +63,10 @@ when the tokens and alternatives that wait for its guest come to as much."""
 
 MAX_MASK_RUNS = 65_536
 """Runs of visible and hidden entries in the masks of one prediction."""
+MAX_DRAFT_TOKENS = 32
+"""Drafts that one step of a generation verifies."""
+MAX_LOOKUP_NGRAM = 8
+"""Last tokens that a lookup of drafts compares."""
 MAX_LISTED_TOKENS = 262_144
 """Token ids in one option of an operation (log-probabilities, biases, stop tokens): the largest vocabularies."""
 MAX_STOP_STRINGS = 64

@@ -6,10 +6,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from symphony.core.messages import GenerateOptions, Readings, Sampling
+from symphony.core.messages import Draft, GenerateOptions, Readings, Sampling
 from symphony.engine.messages import ModelInfo
 from symphony.errors import Invalid, LimitExceeded
-from symphony.param import MAX_READ_VALUES, MAX_TOP_K, MAX_UNDELIVERED_TOKENS, READ_VALUES_PER_OUTPUT
+from symphony.param import (
+    MAX_DRAFT_TOKENS,
+    MAX_LOOKUP_NGRAM,
+    MAX_READ_VALUES,
+    MAX_TOP_K,
+    MAX_UNDELIVERED_TOKENS,
+    READ_VALUES_PER_OUTPUT,
+)
 
 
 def check_ids(tokens: Sequence[int], info: ModelInfo) -> None:
@@ -63,8 +70,17 @@ def check_options(options: GenerateOptions, info: ModelInfo) -> None:
         raise Invalid("an empty stop string would stop before the first token", "leave it out")
     if options.logprobs is not None and options.logprobs > MAX_TOP_K:
         raise Invalid(f"logprobs: {options.logprobs} alternatives", f"ask for at most {MAX_TOP_K}")
+    if options.draft is not None:
+        _check_draft(options.draft)
     if not 1 <= options.chunk_tokens <= MAX_UNDELIVERED_TOKENS:
         raise Invalid(f"chunk-tokens is {options.chunk_tokens}", f"use 1 to {MAX_UNDELIVERED_TOKENS}")
+
+
+def _check_draft(draft: Draft) -> None:
+    if not 1 <= draft.tokens <= MAX_DRAFT_TOKENS:
+        raise Invalid(f"draft: {draft.tokens} tokens a step", f"use 1 to {MAX_DRAFT_TOKENS}")
+    if not 1 <= draft.ngram <= MAX_LOOKUP_NGRAM:
+        raise Invalid(f"draft: an n-gram of {draft.ngram} tokens", f"use 1 to {MAX_LOOKUP_NGRAM}")
 
 
 def wanted_entries(outputs: Sequence[int], count: int, length: int) -> Sequence[int]:

@@ -18,10 +18,13 @@ from math import inf
 
 from symphony.core.checks import check_context, check_ids, check_options, check_readings, wanted_entries
 from symphony.core.config import CoreConfig
+from symphony.core.constraints import Constraints
+from symphony.core.drafts import Drafter, DraftModel, PromptLookup, common_length
 from symphony.core.files import Files
+from symphony.core.generation import Generation
 from symphony.core.loop import Deliver, StepLoop
 from symphony.core.messages import Chunk, GenerateOptions, Readings, Usage
-from symphony.core.operation import Generation, Operation, Prediction, Transfer
+from symphony.core.operation import Operation, Prediction, Transfer
 from symphony.core.session import Handle, Session
 from symphony.core.shape import Shape, place
 from symphony.engine.engine import Engine
@@ -67,6 +70,8 @@ class Core(Files):
         if self._config.debug:
             for loop in self._loops.values():
                 loop.audit = self.check_integrity
+        self.constraints = Constraints(self._session, self.engine, self._ids, self._config.max_constraints)
+        """What callers say about constraints goes there."""
         self._stopped: asyncio.Event | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
@@ -86,6 +91,7 @@ class Core(Files):
         """Close every session and end the loops; waits for the steps that are running."""
         for session in list(self._sessions):
             await self.close_session(session)
+        self.constraints.close()
         for loop in self._loops.values():
             loop.close()
         if self._stopped is not None:
@@ -149,6 +155,7 @@ class Core(Files):
         for lock in gone.locks.values():
             self._release(lock)
         gone.locks.clear()
+        gone.constraints.clear()
 
     def usage(self, session: int) -> Usage:
         """What the session has used so far; `pages` now."""
@@ -156,7 +163,14 @@ class Core(Files):
         usage = found.usage
         files = [handle.file for handle in found.files.values()]
         usage.pages = len({(f.arena.model, bool(f.slots), page) for f in files for page in f.slots or f.pages})
-        return Usage(usage.forwards, usage.prompt_tokens, usage.reused_tokens, usage.generated_tokens, usage.pages)
+        return Usage(
+            usage.forwards,
+            usage.prompt_tokens,
+            usage.reused_tokens,
+            usage.generated_tokens,
+            usage.accepted_tokens,
+            usage.pages,
+        )
 
     # ---- keys and values -----------------------------------------------------------------------------------------
     async def extract(self, session: int, file: int, ranges: Sequence[tuple[int, int]], rebase: bool) -> int:
@@ -290,17 +304,63 @@ class Core(Files):
             self._kvfs.derive(kv, placement.first, placement.positions)
         self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings, placement))
 
-    async def generate(self, session: int, file: int, op: int, tokens: Sequence[int], options: GenerateOptions) -> None:
-        """Append `tokens` and go on from there. `op`: a new id; `next` has the chunks. Raises as `pred`."""
+    async def generate(
+        self,
+        session: int,
+        file: int,
+        op: int,
+        tokens: Sequence[int],
+        options: GenerateOptions,
+        draft_file: int | None = None,
+    ) -> None:
+        """Append `tokens` and go on from there. `op`: a new id; `next` has the chunks. Raises as `pred`.
+
+        `draft_file`: with `options.draft`, a file of the model that writes the drafts; it is busy meanwhile, and keeps
+        what it has in common with the other in the end. Raises Invalid if that model has another vocabulary.
+        """
         kv = await self._quiet(session, file)
         owner = self._session(session)
         handle = self._handle(owner, file)
         loop, info = handle.loop, handle.loop.info
         self._check_start(owner, op, kv, tokens, info)
         check_options(options, info)
+        drafting = None if draft_file is None else await self._drafting(session, handle, draft_file)
         self._kvfs.begin(kv, tokens)
+        drafter = self._drafter(owner, kv, options, drafting)
         decoder = loop.engine.tokenizer.decoder()
-        self._start(Generation(op, owner, handle, self._config.clock(), options, decoder, info.context_limit))
+        now = self._config.clock()
+        self._start(Generation(op, owner, handle, now, options, decoder, info.context_limit, drafter))
+
+    async def _drafting(self, session: int, target: Handle, file: int) -> Handle:
+        """The handle of a file that can write drafts for another."""
+        kv, owner = await self._quiet(session, file), self._session(session)
+        found = self._handle(owner, file)
+        loop = found.loop
+        require(kv, owner.who, READ | WRITE)
+        if kv is target.file:
+            raise Invalid("a file cannot be its own draft", "open or create another one")
+        if not loop.engine.tokenizer.agrees(target.loop.engine.tokenizer):
+            raise Invalid(
+                f"the models {loop.info.name} and {target.loop.info.name} have different vocabularies",
+                "take a draft model of the same family",
+            )
+        self._kvfs.check_idle(kv)
+        self._check_operations(owner, 2)
+        return found
+
+    def _drafter(self, owner: Session, kv: File, options: GenerateOptions, drafting: Handle | None) -> Drafter | None:
+        draft = options.draft
+        if draft is None:
+            return None
+        if drafting is None:
+            return PromptLookup(draft.ngram, draft.tokens)
+        file, clock, sampling = drafting.file, self._config.clock, options.sampling
+        self._kvfs.truncate(file, common_length(file.tokens, kv.tokens))
+        self._kvfs.begin(file, ())
+        model = DraftModel(-next(self._ids), owner, drafting, clock(), sampling, draft.tokens, kv, self._kvfs)
+        owner.operations[model.id] = drafting.operation = model
+        drafting.loop.parked[model] = None
+        return model
 
     async def next(self, session: int, op: int) -> Chunk | None:
         """Everything undelivered as one chunk once a chunk is due, else None. The chunk with `finish` is the last.
@@ -375,8 +435,8 @@ class Core(Files):
         if op in session.operations:
             raise Invalid(f"operation {op} is in flight already", "choose a new id")
 
-    def _check_operations(self, session: Session) -> None:
-        if len(session.operations) >= self._config.max_operations:
+    def _check_operations(self, session: Session, more: int = 1) -> None:
+        if len(session.operations) + more > self._config.max_operations:
             raise LimitExceeded(
                 f"the process has {len(session.operations)} operations in flight, the limit", "wait for some of them"
             )

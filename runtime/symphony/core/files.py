@@ -10,9 +10,10 @@ import asyncio
 import itertools
 
 from symphony.core.config import CoreConfig
+from symphony.core.generation import Generation
 from symphony.core.loop import Deliver, StepLoop
 from symphony.core.messages import Entry, Stat
-from symphony.core.operation import Generation, Operation
+from symphony.core.operation import Operation
 from symphony.core.session import Handle, Session
 from symphony.errors import Busy, Invalid, LimitExceeded, NotFound
 from symphony.kvfs.file import File
@@ -237,9 +238,9 @@ class Files:
             handle.loop.freed()
 
     def _cancel(self, operation: Operation) -> None:
-        operation.session.operations.pop(operation.id, None)
+        known = operation.session.operations.pop(operation.id, None) is not None
         failed = isinstance(operation, Generation) and operation.error is not None
-        if not failed and not operation.cancelled:
+        if known and not failed and not operation.cancelled:
             operation.handle.loop.cancel(operation)
 
     def _lockable(self, session: int, file: int, shared: bool) -> tuple[Session, File]:

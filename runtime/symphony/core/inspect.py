@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from symphony.core.files import Files
+from symphony.core.generation import Generation
 from symphony.core.loop import StepLoop
-from symphony.core.operation import Generation, Operation, Prediction, Transfer
+from symphony.core.operation import Operation, Prediction, Transfer
 from symphony.core.session import Handle, Session
 from symphony.kvfs.pages import PagePool
 

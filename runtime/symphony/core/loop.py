@@ -20,9 +20,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from symphony.core.drafts import DraftModel
+from symphony.core.generation import Generation
 from symphony.core.messages import Reading
 from symphony.core.meter import Meter
-from symphony.core.operation import Generation, Operation, Prediction, Transfer
+from symphony.core.operation import Operation, Prediction, Transfer
 from symphony.core.room import Room
 from symphony.core.step import Plan, Step
 from symphony.core.victims import RoomLimits
@@ -72,7 +74,7 @@ class StepLoop:
         self.active: dict[Operation, None] = {}
         """Operations that have work for the model, oldest first."""
         self.parked: dict[Operation, None] = {}
-        """Generations that wait for their guest."""
+        """Generations that wait for their guest or their drafts; drafts that nobody asks for."""
         self.dying: dict[File, Operation] = {}
         """Cancelled operations whose steps are not over."""
         self.flight: deque[Step] = deque()
@@ -243,17 +245,21 @@ class StepLoop:
         file, session = operation.file, operation.session
         start = file.computed
         if start < len(file.tokens) and result.error is None:
-            self._kvfs.commit(file, start + count)
+            self._kvfs.commit(file, min(start + count, len(file.tokens)))  # drafts are not the file's yet
             if start < operation.prompt_end:
                 session.usage.prompt_tokens += min(count, operation.prompt_end - start)
-        if session.last_step != self.steps and not late:
+        if session.last_step != self.steps and not late and not isinstance(operation, DraftModel):
             session.last_step = self.steps
             session.usage.forwards += 1
         if operation.cancelled:
             if not operation.running:
                 self._end(operation)
         elif not late:
-            operation.absorb(result.readings)
+            accepted = operation.absorb(result.readings)
+            if accepted:
+                session.usage.accepted_tokens += accepted
+                self._kvfs.commit(file, file.computed + accepted)
+                operation.refresh()
             self._advance(operation, now)
 
     def advance(self, operation: Operation) -> None:
@@ -271,10 +277,25 @@ class StepLoop:
                 self.dispatch.answered(operation.handle, now)
                 self.deliver(operation.id, list(operation.answers))
         elif isinstance(operation, Generation):
-            if operation.finish is not None or operation.paused:
-                del self.active[operation]
-                self.parked[operation] = None
+            if operation.finish is not None and operation.drafter is not None:
+                operation.drafter.stop()
+            if operation.finish is not None or operation.paused or not operation.propose():
+                self._park(operation)
             self._notify(operation)
+        elif isinstance(operation, DraftModel) and operation.complete():
+            self._park(operation)
+            operation.deliver()
+
+    def _park(self, operation: Operation) -> None:
+        del self.active[operation]
+        self.parked[operation] = None
+
+    def unpark(self, operation: Operation) -> None:
+        """It goes on, unless it ended meanwhile."""
+        if operation in self.parked:
+            del self.parked[operation]
+            operation.since = self.clock()
+            self.submit(operation)
 
     def _copied(self, operations: Sequence[Operation]) -> None:
         """What had no row in the step, but something copied."""
@@ -322,10 +343,8 @@ class StepLoop:
             self._kvfs.settle(generation.file, len(generation.file.tokens))
             generation.file.touched = self.clock()
             self._forget(generation)
-        elif generation in self.parked:
-            del self.parked[generation]
-            generation.since = self.clock()
-            self.submit(generation)
+        elif generation in self.parked and not generation.awaiting and generation.propose():
+            self.unpark(generation)
 
     def cancel(self, operation: Operation) -> None:
         """End it without an answer, keeping what was delivered; put off while a step may touch its pages."""
@@ -336,6 +355,8 @@ class StepLoop:
             self._end(operation)
         if isinstance(operation, Transfer) and not operation.done.done():
             operation.done.set_result(Cancelled("the transfer was cancelled"))
+        elif isinstance(operation, DraftModel):
+            operation.end()
 
     def fail(self, operation: Operation, error: SymphonyError) -> None:
         """End it with an error; put off while a step may touch its pages."""
@@ -351,6 +372,9 @@ class StepLoop:
             operation.error = error
             operation.session.operations[operation.id] = operation  # until `next` has told
             self.deliver(operation.id, None)
+        elif isinstance(operation, DraftModel):
+            _log.info("a draft of %s ended: %s", self.arena.model, error)
+            operation.end()
         else:
             self.deliver(operation.id, error)
 
@@ -389,6 +413,8 @@ class StepLoop:
         operation.handle.operation = None
         if isinstance(operation, Generation):
             operation.stop_timer()
+            if operation.drafter is not None:
+                operation.drafter.stop()
 
     # ---- telling guests ------------------------------------------------------------------------------------------
     def _notify(self, generation: Generation) -> None:

@@ -18,6 +18,7 @@ from symphony.kvfs.stat import Stat
 
 __all__ = [
     "Chunk",
+    "Draft",
     "Entry",
     "Finish",
     "GenerateOptions",
@@ -45,6 +46,16 @@ class Ranked(NamedTuple):
     values: Sequence[float]
 
 
+@dataclass(slots=True, frozen=True)
+class Draft:
+    """How drafts are made, where there are any."""
+
+    tokens: int = 8
+    """At most so many a step, 1 to `param.MAX_DRAFT_TOKENS`."""
+    ngram: int = 3
+    """Of a lookup in the text itself: so many last tokens are compared, 1 to `param.MAX_LOOKUP_NGRAM`."""
+
+
 @dataclass(slots=True)
 class GenerateOptions:
     """What `generate` does. `sampling.seed` is always set: whoever fills this in draws one for none."""
@@ -59,6 +70,10 @@ class GenerateOptions:
     """1 to 256."""
     chunk_ms: int = 0
     """0: no such limit."""
+    draft: Draft | None = None
+    """None: every token takes a step."""
+    constraint: int | None = None
+    """A constraint of the session, of which a copy goes along."""
 
 
 @dataclass(slots=True)
@@ -80,4 +95,5 @@ class Usage:
     prompt_tokens: int = 0
     reused_tokens: int = 0
     generated_tokens: int = 0
+    accepted_tokens: int = 0
     pages: int = 0

@@ -1,4 +1,5 @@
-"""Predictions and generations in flight: what each wants next of the model, and what it makes of the answer.
+"""Operations in flight: what each wants next of the model, and what it makes of the answer. Predictions and transfers
+are here, generations and drafts in modules of their own.
 
                     pages reserved                  last wanted entry answered / stop
     WAITING ───────────────────────▶ ADMITTED ───────────────────────────────────────▶ ENDED
@@ -9,9 +10,10 @@
     any state ── cancel, error ───────────────────────────────────────────────────────────┘
     `running` (steps in flight touch its pages): its end is put off until they have retired
 
-WAITING and ADMITTED operations are in `StepLoop.active` (`reserved` tells them apart), PARKED ones, generations all, in
-`StepLoop.parked`. While an operation lives its file is busy, and `file.tokens` has the operation's tokens behind the
-file's own: work is always `file.tokens[file.computed:]`. This module touches no page and knows no engine.
+WAITING and ADMITTED operations are in `StepLoop.active` (`reserved` tells them apart), PARKED ones in
+`StepLoop.parked`: generations that wait for their guest or their drafts, and drafts that nobody asks for. While an
+operation lives its file is busy, and `file.tokens` has the operation's tokens behind the file's own: work is always
+`file.tokens[file.computed:]`, and drafts. This module touches no page and knows no engine.
 """
 
 from __future__ import annotations
@@ -19,16 +21,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from symphony.core.messages import Chunk, Finish, GenerateOptions, Ranked, Reading
+from symphony.core.messages import Reading
 from symphony.core.session import Handle, Session
 from symphony.core.shape import Placement
-from symphony.core.text import Decoder, TextStream
 from symphony.engine.messages import Readings, Row, Sampling
-from symphony.errors import InternalError, SymphonyError
+from symphony.errors import SymphonyError
 from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.transfer import Run
-from symphony.param import MAX_READ_VALUES, MAX_UNDELIVERED_TOKENS, READ_VALUES_PER_OUTPUT
 
 NOTHING = Readings()
 """Of rows that ask for nothing."""
@@ -141,11 +141,15 @@ class Operation:
         """Its row in the next step: the next `count` tokens of its work."""
         raise NotImplementedError
 
-    def absorb(self, readings: Sequence[Reading]) -> None:
-        """The row came back: `file.computed` is up to date, `readings` belong to the outputs that `row` asked for."""
+    def absorb(self, readings: Sequence[Reading]) -> int:
+        """The row came back: `file.computed` is up to date, `readings` belong to the outputs that `row` asked for.
+        Returns how many entries more have K/V now, of tokens that the file has got by them."""
         raise NotImplementedError
 
-    def _row(self, count: int, outputs: Sequence[int], readings: Readings, generated: int) -> Row:
+    def _row(
+        self, count: int, outputs: Sequence[int], readings: Readings, generated: int, drafts: Sequence[int] = ()
+    ) -> Row:
+        """`drafts` are the last of the `count` tokens; the file does not have them."""
         file = self.file
         tokens, start, pages = file.tokens, file.computed, file.pages
         write = start < len(tokens)
@@ -154,10 +158,12 @@ class Operation:
         end = start + count
         given = (tokens[start],) if count == 1 else tokens[start:end].tolist()
         pages = pages[: -(-end // file.arena.page_size)]  # a copy: the file's own may grow before the step has begun
+        if drafts:
+            given = [*tokens[start:].tolist(), *drafts]
         if not self.penalised or not outputs:
             row = Row(given, start, pages, outputs, readings, write)
         else:
-            row = Row(given, start, pages, outputs, readings, write, tokens[:end].tolist(), generated)
+            row = Row(given, start, pages, outputs, readings, write, [*tokens[:end].tolist(), *drafts], generated)
         if file.derived is not None:
             row.position = file.position(start)
             row.earlier = file.positions or ()
@@ -232,11 +238,12 @@ class Prediction(Operation):
             row.positions = [file.position(entry) for entry in range(start, end)]
         return row
 
-    def absorb(self, readings: Sequence[Reading]) -> None:
+    def absorb(self, readings: Sequence[Reading]) -> int:
         self.answers = [*self.answers, *readings] if self.answers else readings
         if self.readings.sample is not None:
             self.session.usage.generated_tokens += len(readings)
         self.refresh()
+        return 0
 
 
 class Transfer(Operation):
@@ -298,169 +305,11 @@ class Transfer(Operation):
     def row(self, count: int) -> Row:
         return self._row(count, (), NOTHING, 0)
 
-    def absorb(self, readings: Sequence[Reading]) -> None:
+    def absorb(self, readings: Sequence[Reading]) -> int:
         self.refresh()
+        return 0
 
     def _goal(self, file: File) -> int:
         if file is self.target:
             return file.length
         return max([run.end for run in self.runs])
-
-
-class Generation(Operation):
-    """Tokens drawn wait in `tokens` until the guest takes them; `delivered` ones were taken."""
-
-    __slots__ = (
-        "alternatives",
-        "context_limit",
-        "delivered",
-        "drawn",
-        "error",
-        "finish",
-        "logprobs",
-        "notified",
-        "options",
-        "readings",
-        "run_ahead",
-        "stop_tokens",
-        "text",
-        "timer",
-        "tokens",
-    )
-
-    free_running = True
-
-    def __init__(
-        self,
-        op: int,
-        session: Session,
-        handle: Handle,
-        now: float,
-        options: GenerateOptions,
-        decoder: Decoder,
-        context_limit: int,
-    ) -> None:
-        super().__init__(op, session, handle, now, options.sampling)
-        self.options = options
-        file, length = self.file, len(self.file.tokens)
-        self.context_limit = context_limit - max(file.position(length) - length, 0)
-        """Entries that the file may have: the model's limit counts positions."""
-        self.readings = Readings(
-            options.sampling, top_k=options.logprobs or 0, sampled_logprob=options.logprobs is not None
-        )
-        each = READ_VALUES_PER_OUTPUT + self.readings.top_k
-        self.run_ahead = min(MAX_UNDELIVERED_TOKENS, MAX_READ_VALUES // each)
-        """Undelivered tokens at which it pauses."""
-        self.stop_tokens = frozenset(options.stop_tokens)
-        self.text = TextStream(decoder, options.stop_strings)
-        self.tokens: list[int] = []
-        self.logprobs: list[float] = []
-        self.alternatives: list[Ranked] = []
-        self.drawn = 0
-        self.delivered = 0
-        self.finish: Finish | None = None
-        self.error: SymphonyError | None = None
-        self.notified = False
-        """The guest was told that a chunk is there and has not taken it."""
-        self.timer: asyncio.TimerHandle | None = None
-        """Runs until the oldest undelivered token is old enough."""
-        self._check_length()
-        self.refresh()
-
-    def complete(self) -> bool:
-        return self.finish is not None
-
-    @property
-    def kept(self) -> int:
-        return self.prompt_end + self.delivered
-
-    @property
-    def foreseeable(self) -> bool:
-        if self.place < 0 or self.penalised or self.cancelled or self.finish is not None or self.doom is not None:
-            return False
-        total = len(self.file.tokens) + 1
-        left = self.options.max_tokens - self.drawn
-        return left > 1 and total < self.context_limit and len(self.tokens) + 1 < self.run_ahead
-
-    def following(self) -> Row:
-        file = self.file
-        start = len(file.tokens)
-        pages = file.pages[: start // file.arena.page_size + 1]
-        row = Row((0,), start, pages, (0,), self.readings, follows=self.place)
-        if file.derived is not None:
-            row.position = file.position(start)
-            row.earlier = file.positions or ()
-        return row
-
-    @property
-    def paused(self) -> bool:
-        return len(self.tokens) >= self.run_ahead
-
-    @property
-    def chunk_ready(self) -> bool:
-        return self.finish is not None or len(self.tokens) >= self.options.chunk_tokens or self.paused
-
-    def reuse_limit(self) -> int:
-        return len(self.file.tokens)
-
-    def reach(self) -> int:
-        tokens = len(self.file.tokens)
-        if self.reserved:
-            return tokens  # grows by a page
-        last = min(self.prompt_end + self.options.max_tokens - 1, self.context_limit - 1)
-        return max(tokens, min(tokens + self.file.arena.page_size, last))
-
-    def row(self, count: int) -> Row:
-        file = self.file
-        tail = len(file.tokens) - file.computed
-        outputs = (count - 1,) if count >= tail else ()
-        return self._row(count, outputs, self.readings, self.drawn)
-
-    def absorb(self, readings: Sequence[Reading]) -> None:
-        if readings:
-            self._draw(readings[0])
-        self.refresh()
-
-    def take(self) -> Chunk:
-        """Everything undelivered."""
-        chunk = Chunk(self.tokens, self.text.take(), self.logprobs, self.alternatives, self.finish)
-        self.delivered += len(self.tokens)
-        self.tokens, self.logprobs, self.alternatives = [], [], []
-        self.notified = False
-        return chunk
-
-    def stop_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-    def _draw(self, reading: Reading) -> None:
-        token = reading.sampled
-        if token is None:
-            raise InternalError("the engine drew no token", "report this")
-        self.file.tokens.append(token)
-        self.tokens.append(token)
-        self.drawn += 1
-        self.session.usage.generated_tokens += 1
-        logprobs = self.options.logprobs
-        if logprobs is not None:
-            self.logprobs.append(reading.sampled_logprob if reading.sampled_logprob is not None else float("nan"))
-            if logprobs:
-                self.alternatives.append(Ranked(reading.top_ids, reading.top_logprobs))
-        if token in self.stop_tokens:
-            self.finish = ("stop-token", token)
-            self.text.end()
-            return
-        stop = self.text.push(token)
-        if stop is not None:
-            self.finish = ("stop-string", stop)
-            return
-        self._check_length()
-
-    def _check_length(self) -> None:
-        if self.drawn >= self.options.max_tokens:
-            self.finish = ("length", None)
-        elif len(self.file.tokens) >= self.context_limit:
-            self.finish = ("context-limit", None)
-        if self.finish is not None:
-            self.text.end()

@@ -118,8 +118,9 @@ class Room:
             else:
                 ready.append(operation)
                 growing += operation.free_running
-                if operation.work >= size and operation.file.derived is None:
-                    coming.add(self._kvfs.key(operation.file, operation.file.computed // size))
+                file = operation.file
+                if min(operation.work, len(file.tokens) - file.computed) >= size and file.derived is None:
+                    coming.add(self._kvfs.key(file, file.computed // size))  # of its tokens, drafts are none yet
         if self.tiers.waiting:
             self._mover.start()
         return ready

@@ -25,6 +25,10 @@ class ByteTokenizer(Tokenizer):
         self._pieces |= {token: text.encode() for text, token in self._ids.items()}
         self._added = {}
 
+    @property
+    def definition(self) -> str | None:
+        return None
+
     def encode(self, text: str, special: bool) -> list[int]:
         check_length(text)
         if not special:

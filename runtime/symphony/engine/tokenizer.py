@@ -57,9 +57,20 @@ class Tokenizer:
         return self._size
 
     @property
+    def definition(self) -> str | None:
+        """The text of its `tokenizer.json`; None for one that has none. Takes time with the vocabulary's size."""
+        with self._lock:
+            return self._backend.to_str()
+
+    @property
     def special_tokens(self) -> frozenset[int]:
         """Ids that produce no text in a `Decoder`."""
         return self._special
+
+    def agrees(self, other: Tokenizer) -> bool:
+        """Whether ids mean the same in both, as far as a thousand samples tell. One may be padded further."""
+        size = min(self.vocab_size, other.vocab_size)
+        return all(self.piece(token) == other.piece(token) for token in range(0, size, size // 1000 + 1))
 
     def encode(self, text: str, special: bool) -> list[int]:
         """Token ids, without added special tokens.

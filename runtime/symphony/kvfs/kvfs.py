@@ -210,6 +210,10 @@ class Kvfs:
         if file.derived is None:
             file.derived = first
 
+    def rewind(self, file: File, length: int) -> None:
+        """An operation takes tokens of its own back: the file has `length` of them for it now, and no pages more."""
+        self._shorten(file, length)
+
     def settle(self, file: File, length: int) -> None:
         """The operation is over, and no device step touches the file any more: it has `length` tokens now."""
         file.busy = False
@@ -385,11 +389,14 @@ class Kvfs:
 
     def _cut(self, file: File, length: int) -> None:
         """Make the file exactly `length` tokens long, with the pages or slots of its computed entries and no more."""
+        self._shorten(file, length)
+        file.length = length
+
+    def _shorten(self, file: File, length: int) -> None:
         arena = file.arena
         if length < file.computed:
             file.move = None
         del file.tokens[length:]
-        file.length = length
         file.computed = min(file.computed, length)
         keep = arena.pages_for(file.computed)
         if keep < len(file.pages):
