@@ -29,6 +29,7 @@ from symphony.engine.messages import GREEDILY, Batch, ModelInfo, Reading, Row, R
 from symphony.engine.model import Transformer
 from symphony.engine.placement import ALONE, Budget, device_name, find_device, find_dtype, host_pages, pool_pages
 from symphony.engine.sampler import Sampler
+from symphony.engine.scarcity import FAILED, again, is_scarcity, run_rows
 from symphony.engine.tokenizer import Tokenizer
 from symphony.engine.weights import Checkpoint, digest
 from symphony.errors import InternalError, NoSpace, Unavailable
@@ -110,8 +111,10 @@ class LocalEngine:
             transformer, backend, tier, identity = future.result()
             tokenizer = Tokenizer.load(directory / "tokenizer.json", config.vocab_size)
             chat = ChatTemplate.load(directory)
-        except BaseException:
+        except BaseException as e:
             worker.shutdown()
+            if is_scarcity(e):
+                raise NoSpace(f"{directory} does not fit into memory: {e}", "load fewer or smaller models") from e
             raise
         shape = backend.shape
         info = ModelInfo(
@@ -178,7 +181,7 @@ class LocalEngine:
         with torch.inference_mode():
             before, self._before = self._before, None
             try:
-                self._copy(batch)
+                again(lambda: self._copy(batch))
                 self._before = self._run_rows(batch, before) if batch.rows else []
                 return self._before
             finally:
@@ -187,11 +190,11 @@ class LocalEngine:
     def _run_rows(self, batch: Batch, before: list[RowResult] | None) -> list[RowResult]:
         """Rows that follow get what was drawn before; one that follows a failure fails, without being run."""
         if all(row.follows < 0 for row in batch.rows):
-            return self._run(batch)
+            return self._run(batch.rows)
         if before is None:
             raise InternalError("a step that this one follows was lost")
         rows = [_after(row, before[row.follows]) if row.follows >= 0 else row for row in batch.rows]
-        return self._run(Batch(rows))
+        return self._run(rows)
 
     def _copy(self, batch: Batch) -> None:
         if batch.poison:
@@ -208,14 +211,20 @@ class LocalEngine:
         if min(pages) < 1 or max(pages) >= self._limits.pages:
             raise InternalError(f"{what} names a page outside 1..{self._limits.pages - 1}")
 
-    def _run(self, batch: Batch) -> list[RowResult]:
-        packed = pack(batch.rows, self._limits)
+    def _run(self, rows: Sequence[Row]) -> list[RowResult]:
+        results = run_rows(self._run_at_once, rows)
+        if lost := [row for row, result in zip(rows, results, strict=True) if result.error == FAILED]:
+            self._attention.clear_slots(np.unique(pack(lost, self._limits).rows.slots).tolist())
+        return results
+
+    def _run_at_once(self, rows: Sequence[Row]) -> list[RowResult]:
+        packed = pack(rows, self._limits)
         decoded = self._graphs.run(packed) if self._graphs is not None else None
         if decoded is not None:
-            return self._results(batch, packed, self._readings(packed, decoded), decoded.fine)
+            return self._results(packed, self._readings(packed, decoded), decoded.fine)
         logits, health = self._forward(packed)
         readings = self._sampler.read(logits, packed.requests) if logits is not None else []
-        return self._results(batch, packed, readings, np.isfinite(health.cpu().numpy()))
+        return self._results(packed, readings, np.isfinite(health.cpu().numpy()))
 
     def _decode_graphs(self) -> DecodeGraphs | None:
         attention = self._attention
@@ -244,16 +253,14 @@ class LocalEngine:
         wanted = torch.tensor(packed.wanted, device=self._device) if packed.wanted else None
         return self._model.forward(ids, self._attention, plan, wanted)
 
-    def _results(
-        self, batch: Batch, packed: Packed, readings: list[Reading | str], healthy: np.ndarray
-    ) -> list[RowResult]:
-        results = [RowResult([], packed.errors.get(i)) for i in range(len(batch.rows))]
+    def _results(self, packed: Packed, readings: list[Reading | str], healthy: np.ndarray) -> list[RowResult]:
+        results = [RowResult([], packed.errors.get(i)) for i in range(len(packed.order))]
         rows = packed.rows
         healthy = healthy[: rows.query_lens.sum()]
         for i, fine in zip(packed.order, np.logical_and.reduceat(healthy, rows.starts).tolist(), strict=True):
             if not fine:
                 results[i].error = results[i].error or _NOT_FINITE
-        given: list[list[Reading]] = [[] for _ in batch.rows]
+        given: list[list[Reading]] = [[] for _ in results]
         for owner, reading in zip(packed.owners, readings, strict=True):
             if isinstance(reading, str):
                 results[owner].error = results[owner].error or reading
