@@ -21,11 +21,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "param": set(),
     "resources": set(),
     "engine": {"kernels"},
+    "constraint": set(),
     "kvfs": set(),
     "sched": set(),
-    "core": {"kvfs", "sched", "engine"},
+    "core": {"kvfs", "sched", "engine", "constraint"},
     "sim": {"core", "sched", "engine"},
-    "syscall": {"core", "engine"},
+    "syscall": {"core", "engine", "constraint"},
     "sandbox": {"syscall"},
     "process": {"sandbox", "syscall", "sched", "core"},
     "program": {"sandbox", "syscall"},
@@ -43,6 +44,7 @@ OWNERS: dict[str, set[str]] = {
     "tokenizers": {"engine"},
     "safetensors": {"engine"},
     "minijinja": {"engine"},
+    "llguidance": {"constraint"},
     "transformers": set(),
     "aiohttp": {"http", "cli"},
     "click": {"cli"},
@@ -87,7 +89,7 @@ def test_arrows_point_down(path: Path) -> None:
 
 def test_core_packages_know_no_processes() -> None:
     for path in sources():
-        if package(path) in {"kvfs", "sched", "engine"}:
+        if package(path) in {"kvfs", "sched", "engine", "constraint"}:
             text = path.read_text(encoding="utf-8")
             assert "symphony.process" not in text
             assert "symphony.syscall" not in text

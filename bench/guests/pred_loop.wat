@@ -34,6 +34,9 @@
     (export "[method]kv-file.idle" (func (param "self" (borrow $f)) (result (own $p))))))
   (alias export $kvfs "kv-file" (type $kv-file))
 
+  (import "symphony:lip/constraint@0.1.0" (instance $constraint (export "constraint" (type (sub resource)))))
+  (alias export $constraint "constraint" (type $constraint-type))
+
   (import "symphony:lip/infer@0.1.0" (instance $infer
     (export "error" (type $e (eq $error)))
     (export "ranked" (type $r (eq $ranked)))
@@ -44,8 +47,11 @@
     (export "sampling" (type $sampling (eq $sampling')))
     (type $outputs' (variant (case "last") (case "every") (case "at" (list u32)) (case "none")))
     (export "outputs" (type $outputs (eq $outputs')))
+    (export "constraint" (type $c (eq $constraint-type)))
+    (type $allowed' (variant (case "mask" (list u32)) (case "constraint" (borrow $c))))
+    (export "allowed-tokens" (type $allowed (eq $allowed')))
     (type $readings' (record (field "sample" (option $sampling)) (field "top-k" (option u32))
-      (field "logprobs" (option (list u32))) (field "entropy" bool)))
+      (field "logprobs" (option (list u32))) (field "entropy" bool) (field "allowed" (option $allowed))))
     (export "readings" (type $readings (eq $readings')))
     (type $distribution' (record (field "sampled" (option u32)) (field "top" (option $r))
       (field "logprobs" (option (list f32))) (field "entropy" (option f32))))

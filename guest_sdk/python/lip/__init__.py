@@ -16,6 +16,7 @@ imports, so that editors and tests can load a program, and each call of the host
 from . import fs
 from ._entry import main
 from ._model import ModelInfo, decode, encode, models
+from .constraint import Constraint
 from .context import Context
 from .distribution import Dist
 from .errors import (
@@ -41,6 +42,7 @@ __all__ = [
     "Cancelled",
     "Chunk",
     "Completion",
+    "Constraint",
     "Context",
     "Dist",
     "Error",

@@ -31,6 +31,7 @@ class _Absent:
 
 
 Err: type[Exception]
+constraint: Any
 infer: Any
 ipc: Any
 kvfs: Any
@@ -44,7 +45,7 @@ types: Any
 
 try:
     from componentize_py_types import Err  # type: ignore[no-redef]
-    from lip_world.imports import infer, ipc, kvfs, log, model, poll, process, tool, types
+    from lip_world.imports import constraint, infer, ipc, kvfs, log, model, poll, process, tool, types
     from lip_world.imports import monotonic_clock as clock
 except ImportError:
 
@@ -53,7 +54,8 @@ except ImportError:
 
         value: Any
 
-    infer, ipc, kvfs, log, model = (_Absent(name, _OUTSIDE) for name in ("infer", "ipc", "kvfs", "log", "model"))
+    constraint, infer, ipc = (_Absent(name, _OUTSIDE) for name in ("constraint", "infer", "ipc"))
+    kvfs, log, model = (_Absent(name, _OUTSIDE) for name in ("kvfs", "log", "model"))
     clock, poll, process, tool, types = (
         _Absent(name, _OUTSIDE) for name in ("clock", "poll", "process", "tool", "types")
     )
@@ -62,7 +64,7 @@ except ImportError:
 @contextlib.contextmanager
 def absent(advice: str) -> Iterator[None]:
     """While a component is built there are bindings but no host: calling one would end the build without a word."""
-    names = ("infer", "ipc", "kvfs", "log", "model", "process", "tool")
+    names = ("constraint", "infer", "ipc", "kvfs", "log", "model", "process", "tool")
     kept = {name: globals()[name] for name in names}
     globals().update({name: _Absent(name, advice) for name in names})
     try:

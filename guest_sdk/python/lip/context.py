@@ -17,6 +17,7 @@ from ._chat import Conversation
 from ._loop import Loop
 from ._model import Model, ModelInfo, open_model
 from ._sampling import count, ids, sampling, stops
+from .constraint import Constraint, handle_of, split
 from .distribution import Dist
 from .errors import Invalid, call, from_wit
 from .fs import Stat, mode_of, stat_of
@@ -312,6 +313,8 @@ class Context:
         logprobs: Sequence[int] | None = None,
         entropy: bool = False,
         every: bool = False,
+        constraint: Constraint | None = None,
+        allowed: Sequence[int] | None = None,
     ) -> Any:
         """Append `tokens` and run the model over them: the distribution of the token that follows, a `Dist`.
 
@@ -319,12 +322,15 @@ class Context:
         each of `tokens`. What is drawn is not appended. Name what will be asked: `top_k=` (at most 1,024),
         `sample=True` or a dict of sampling arguments, `logprobs=[ids]`, `entropy=True`. Nothing named: the most
         probable token.
+
+        With `constraint` there are only the tokens that it allows where it is (it stays there: `consume` what you
+        pick), with `allowed` those of a bit mask, in words as `Constraint.mask` has them; all readings are of these.
         """
         chat = self._chat
         if chat.marks and (chat.unfed or chat.reply is None):
             self._settle(reply=True)
         new = [] if tokens is None else self._tokens(tokens)
-        readings = _readings(top_k, sample, logprobs, entropy)
+        readings = _readings(top_k, sample, logprobs, entropy, _allowed(constraint, allowed))
         outputs: Any = _last()
         buffer = self._buffer
         if every:
@@ -383,6 +389,8 @@ class Context:
         stop          strings (and token ids) that end it; `text` ends before the string
         stop_tokens   ids that end it; the model's own unless given
         logprobs      log-probabilities of each token and of this many alternatives
+        Constraint    constraint=, of which a copy goes along, or one made for this call: schema= (a JSON schema;
+                      `out.json()` is then the value), regex=, grammar= (Lark), choice= (a list of texts)
         Sampling      temperature (0 or absent: greedy), top_k, top_p, min_p, repetition_penalty, presence_penalty,
                       frequency_penalty, logit_bias, seed
         """
@@ -423,19 +431,23 @@ class Context:
         options: Mapping[str, Any],
     ) -> Stream:
         self._settle(reply=True)
+        handle, own, rest = split(options, self._model.info.name)
         strings, ending = stops(stop)
         ending += self._model.info.stop_tokens if stop_tokens is None else stop_tokens
         record = _host.infer.GenerateOptions(
-            sampling(options),
+            sampling(rest),
             count("max_tokens", max_tokens),
             ids("a stop token", ending),
             strings,
             None if logprobs is None else count("logprobs", logprobs),
             count("chunk_tokens", chunk_tokens),
             count("chunk_ms", chunk_ms),
+            handle,
         )
         held = self._file.length() if self._buffer else 0
         generation = call(_host.infer.generate, self._file, self._buffer, record)
+        if own is not None:
+            own.close()
         return Stream(generation, strings, logprobs is not None, self._fed(held))
 
     def _fed(self, held: int) -> Any:
@@ -459,21 +471,39 @@ def _last() -> Any:
 @cache
 def _plain(top_k: int | None, entropy: bool) -> Any:
     wanted = 1 if top_k is None and not entropy else top_k
-    return _host.infer.Readings(None, None if wanted is None else count("top_k", wanted), None, entropy)
+    return _host.infer.Readings(None, None if wanted is None else count("top_k", wanted), None, entropy, None)
 
 
 def _span(name: str, start: Any, end: Any) -> Any:
     return _host.types.Span(count(f"{name}: a start", start), count(f"{name}: an end", end))
 
 
+def _allowed(constraint: Constraint | None, allowed: Sequence[int] | None) -> Any:
+    """The `allowed-tokens` of a prediction."""
+    if constraint is None and allowed is None:
+        return None
+    if constraint is not None and allowed is not None:
+        raise Invalid("pred() takes a constraint or a mask, not both", "join masks: [a & b for a, b in zip(x, y)]")
+    if constraint is not None:
+        return _host.infer.AllowedTokens_Constraint(handle_of(constraint))
+    return _host.infer.AllowedTokens_Mask(ids("a word of the mask", allowed or ()))
+
+
 def _readings(
-    top_k: int | None, sample: bool | Mapping[str, Any] | None, logprobs: Sequence[int] | None, entropy: bool
+    top_k: int | None,
+    sample: bool | Mapping[str, Any] | None,
+    logprobs: Sequence[int] | None,
+    entropy: bool,
+    allowed: Any = None,
 ) -> Any:
     """The `readings` record; the plain ones are made once."""
     if sample is None and logprobs is None:
-        return _plain(top_k, entropy)
+        plain = _plain(top_k, entropy)
+        if allowed is None:
+            return plain
+        return _host.infer.Readings(None, plain.top_k, None, entropy, allowed)
     options = {"temperature": 1.0} if sample is True else sample or None
     drawn = None if options is None else sampling(options)
     wanted = None if top_k is None else count("top_k", top_k)
     asked = None if logprobs is None else ids("a token id", logprobs)
-    return _host.infer.Readings(drawn, wanted, asked, entropy)
+    return _host.infer.Readings(drawn, wanted, asked, entropy, allowed)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
 from . import _host
 from ._loop import Loop
-from .errors import from_wit
+from .errors import Invalid, from_wit
 
 Ranked = list[tuple[int, float]]
 """Token ids with their log-probabilities, descending."""
@@ -47,6 +48,15 @@ class Completion:
 
     def __str__(self) -> str:
         return self.text
+
+    def json(self) -> Any:
+        """The text as a JSON value, such as `generate(schema=...)` writes. `Invalid` if it is none, for example because
+        `max_tokens` cut it off."""
+        try:
+            return json.loads(self.text)
+        except ValueError as error:
+            cut = "give it more max_tokens" if self.finish_reason == "length" else "generate with schema=..."
+            raise Invalid(f"the text is not JSON: {error}", cut) from None
 
 
 class Stream:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from symphony.core.loop import TIMER_RESOLUTION
 from symphony.core.victims import RoomLimits
 from symphony.param import (
+    MAX_CONSTRAINTS,
     MAX_FILES_PER_TENANT,
     MAX_LOCKS,
     MAX_NAMES_PER_TENANT,
@@ -32,6 +33,7 @@ class CoreConfig:
     max_open_files: int = MAX_OPEN_FILES
     max_operations: int = MAX_OPERATIONS
     max_locks: int = MAX_LOCKS
+    max_constraints: int = MAX_CONSTRAINTS
     max_names: int = MAX_NAMES_PER_TENANT
     """Of one tenant; so is the next."""
     max_files: int = MAX_FILES_PER_TENANT

@@ -12,6 +12,7 @@ from symphony.kvfs.modes import Principal
 from symphony.sched.dispatch import Stream
 
 if TYPE_CHECKING:
+    from symphony.constraint.matcher import Matcher
     from symphony.core.loop import StepLoop
     from symphony.core.operation import Operation
 
@@ -31,7 +32,7 @@ class Handle(Stream):
 
 
 class Session:
-    __slots__ = ("deadline", "files", "last_step", "locks", "nice", "operations", "tenant", "usage", "who")
+    __slots__ = ("constraints", "deadline", "files", "last_step", "locks", "nice", "operations", "tenant", "usage", "who")
 
     def __init__(self, who: Principal, nice: int = 0, deadline: float = inf) -> None:
         self.who = who
@@ -42,6 +43,7 @@ class Session:
         """When it wants to be through, on the core's clock."""
         self.files: dict[int, Handle] = {}
         self.operations: dict[int, Operation] = {}
+        self.constraints: dict[int, Matcher] = {}
         self.locks: dict[int, Lock] = {}
         """Held and waited for."""
         self.usage = Usage()

@@ -8,8 +8,11 @@ from __future__ import annotations
 import functools
 import math
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from symphony.core.messages import Chunk, GenerateOptions
 from symphony.engine.messages import GREEDY, Reading, Readings, Sampling
@@ -106,6 +109,11 @@ class Predicting(Suspension):
     def detach(self) -> None:
         self.caller.inbox.forget(self.op)  # the end of the session cancels it in the core
 
+    def __await__(self) -> Generator[Predicting, None, list[Distribution]]:
+        while (answer := self.answer()) is None:
+            yield self
+        return answer
+
 
 class Generation:
     """A guest's handle on a generation; `done` once the guest has seen its end."""
@@ -182,7 +190,8 @@ def _check_stop_strings(strings: Sequence[str]) -> None:
 
 
 def _readings_of(record: Any) -> Readings:
-    sample, top_k, logprobs, entropy = record
+    """Without what is allowed."""
+    sample, top_k, logprobs, entropy, _ = record
     plain = _plain_readings(top_k, entropy)
     if sample is None and logprobs is None:
         return plain
@@ -216,8 +225,20 @@ def _indexes(outputs: tuple[str, Any], n: int) -> Sequence[int]:
     return indexes
 
 
+async def _within(caller: Caller, file: KvFile, wanted: Readings, allowed: tuple[str, Any]) -> Readings:
+    """The readings, restricted to the tokens that are allowed."""
+    case, given = allowed
+    if case == "mask":
+        mask = np.asarray(given, "<u4").tobytes()
+    else:
+        mask = await caller.core.constraints.mask(caller.session, given.id, file.id)
+    return replace(wanted, allowed=mask)
+
+
 async def pred(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], readings: Any) -> Prediction:
     wanted = _readings_of(readings)
+    if readings.allowed is not None:
+        wanted = await _within(caller, file, wanted, readings.allowed)
     indexes = _indexes(outputs, len(tokens))
     prediction = Prediction(caller, file, wanted)
     file.begin()
@@ -229,8 +250,22 @@ async def pred(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, An
     return prediction
 
 
-def predict(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], readings: Any) -> Predicting:
+def predict(
+    caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], readings: Any
+) -> Predicting | Coroutine[Any, Any, list[Distribution]]:
     wanted = _readings_of(readings)
+    if readings.allowed is not None:
+        return _predict_within(caller, file, tokens, outputs, wanted, readings.allowed)
+    return _predict(caller, file, tokens, outputs, wanted)
+
+
+async def _predict_within(
+    caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], wanted: Readings, allowed: tuple[str, Any]
+) -> list[Distribution]:
+    return await _predict(caller, file, tokens, outputs, await _within(caller, file, wanted, allowed))
+
+
+def _predict(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], wanted: Readings) -> Predicting:
     indexes = _indexes(outputs, len(tokens))
     predicting = Predicting(caller, wanted)
     try:
@@ -275,6 +310,7 @@ async def generate(caller: Caller, file: KvFile, tokens: Any, options: Any) -> G
         logprobs=options.logprobs,
         chunk_tokens=options.chunk_tokens,
         chunk_ms=options.chunk_ms,
+        constraint=None if options.constraint is None else options.constraint.id,
     )
     generation = Generation(caller, file)
     file.begin()

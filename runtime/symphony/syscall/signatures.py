@@ -12,41 +12,7 @@ from typing import Any
 Type = tuple[Any, ...]
 Signature = tuple[tuple[tuple[str, Type], ...], Type | None]
 
-LIP_TYPES_TOKEN: Type = ("u32",)
-LIP_TYPES_RANKED: Type = ("record", (("ids", ("list", LIP_TYPES_TOKEN)), ("values", ("list", ("f32",)))))
-LIP_INFER_SAMPLING: Type = (
-    "record",
-    (
-        ("temperature", ("option", ("f32",))),
-        ("top-k", ("option", ("u32",))),
-        ("top-p", ("option", ("f32",))),
-        ("min-p", ("option", ("f32",))),
-        ("repetition-penalty", ("option", ("f32",))),
-        ("presence-penalty", ("option", ("f32",))),
-        ("frequency-penalty", ("option", ("f32",))),
-        ("logit-bias", ("option", LIP_TYPES_RANKED)),
-        ("seed", ("option", ("u64",))),
-    ),
-)
-LIP_INFER_OUTPUTS: Type = ("variant", (("last", None), ("every", None), ("at", ("list", ("u32",))), ("none", None)))
-LIP_INFER_READINGS: Type = (
-    "record",
-    (
-        ("sample", ("option", LIP_INFER_SAMPLING)),
-        ("top-k", ("option", ("u32",))),
-        ("logprobs", ("option", ("list", LIP_TYPES_TOKEN))),
-        ("entropy", ("bool",)),
-    ),
-)
-LIP_INFER_DISTRIBUTION: Type = (
-    "record",
-    (
-        ("sampled", ("option", LIP_TYPES_TOKEN)),
-        ("top", ("option", LIP_TYPES_RANKED)),
-        ("logprobs", ("option", ("list", ("f32",)))),
-        ("entropy", ("option", ("f32",))),
-    ),
-)
+LIP_CONSTRAINT_JSON_SPACING: Type = ("enum", ("spaced", "compact", "flexible"))
 LIP_TYPES_ERROR_CODE: Type = (
     "enum",
     (
@@ -64,6 +30,46 @@ LIP_TYPES_ERROR_CODE: Type = (
     ),
 )
 LIP_TYPES_ERROR: Type = ("record", (("code", LIP_TYPES_ERROR_CODE), ("message", ("string",)), ("hint", ("string",))))
+LIP_TYPES_TOKEN: Type = ("u32",)
+LIP_TYPES_RANKED: Type = ("record", (("ids", ("list", LIP_TYPES_TOKEN)), ("values", ("list", ("f32",)))))
+LIP_INFER_SAMPLING: Type = (
+    "record",
+    (
+        ("temperature", ("option", ("f32",))),
+        ("top-k", ("option", ("u32",))),
+        ("top-p", ("option", ("f32",))),
+        ("min-p", ("option", ("f32",))),
+        ("repetition-penalty", ("option", ("f32",))),
+        ("presence-penalty", ("option", ("f32",))),
+        ("frequency-penalty", ("option", ("f32",))),
+        ("logit-bias", ("option", LIP_TYPES_RANKED)),
+        ("seed", ("option", ("u64",))),
+    ),
+)
+LIP_INFER_OUTPUTS: Type = ("variant", (("last", None), ("every", None), ("at", ("list", ("u32",))), ("none", None)))
+LIP_INFER_ALLOWED_TOKENS: Type = (
+    "variant",
+    (("mask", ("list", ("u32",))), ("constraint", ("borrow", "symphony:lip/constraint#constraint"))),
+)
+LIP_INFER_READINGS: Type = (
+    "record",
+    (
+        ("sample", ("option", LIP_INFER_SAMPLING)),
+        ("top-k", ("option", ("u32",))),
+        ("logprobs", ("option", ("list", LIP_TYPES_TOKEN))),
+        ("entropy", ("bool",)),
+        ("allowed", ("option", LIP_INFER_ALLOWED_TOKENS)),
+    ),
+)
+LIP_INFER_DISTRIBUTION: Type = (
+    "record",
+    (
+        ("sampled", ("option", LIP_TYPES_TOKEN)),
+        ("top", ("option", LIP_TYPES_RANKED)),
+        ("logprobs", ("option", ("list", ("f32",)))),
+        ("entropy", ("option", ("f32",))),
+    ),
+)
 LIP_INFER_GENERATE_OPTIONS: Type = (
     "record",
     (
@@ -74,6 +80,7 @@ LIP_INFER_GENERATE_OPTIONS: Type = (
         ("logprobs", ("option", ("u32",))),
         ("chunk-tokens", ("u32",)),
         ("chunk-ms", ("u32",)),
+        ("constraint", ("option", ("borrow", "symphony:lip/constraint#constraint"))),
     ),
 )
 LIP_INFER_FINISH_REASON: Type = (
@@ -156,6 +163,54 @@ CLOCKS_MONOTONIC_CLOCK_DURATION: Type = ("u64",)
 
 #: Parameters (methods begin with `self`) and result of every function.
 SIGNATURES: dict[str, Signature] = {
+    "symphony:lip/constraint#[static]constraint.json-schema": (
+        (
+            ("model", ("borrow", "symphony:lip/model#model")),
+            ("schema", ("string",)),
+            ("spacing", ("option", LIP_CONSTRAINT_JSON_SPACING)),
+        ),
+        ("result", ("own", "symphony:lip/constraint#constraint"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/constraint#[static]constraint.regex": (
+        (("model", ("borrow", "symphony:lip/model#model")), ("pattern", ("string",))),
+        ("result", ("own", "symphony:lip/constraint#constraint"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/constraint#[static]constraint.grammar": (
+        (("model", ("borrow", "symphony:lip/model#model")), ("lark", ("string",))),
+        ("result", ("own", "symphony:lip/constraint#constraint"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/constraint#[static]constraint.choice": (
+        (("model", ("borrow", "symphony:lip/model#model")), ("options", ("list", ("string",)))),
+        ("result", ("own", "symphony:lip/constraint#constraint"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/constraint#[method]constraint.consume": (
+        (("self", ("borrow", "symphony:lip/constraint#constraint")), ("tokens", ("list", LIP_TYPES_TOKEN))),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/constraint#[method]constraint.rollback": (
+        (("self", ("borrow", "symphony:lip/constraint#constraint")), ("n", ("u32",))),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/constraint#[method]constraint.fork": (
+        (("self", ("borrow", "symphony:lip/constraint#constraint")),),
+        ("result", ("own", "symphony:lip/constraint#constraint"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/constraint#[method]constraint.mask": (
+        (("self", ("borrow", "symphony:lip/constraint#constraint")),),
+        ("result", ("list", ("u32",)), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/constraint#[method]constraint.forced": (
+        (("self", ("borrow", "symphony:lip/constraint#constraint")),),
+        ("list", LIP_TYPES_TOKEN),
+    ),
+    "symphony:lip/constraint#[method]constraint.is-complete": (
+        (("self", ("borrow", "symphony:lip/constraint#constraint")),),
+        ("bool",),
+    ),
+    "symphony:lip/constraint#[method]constraint.is-done": (
+        (("self", ("borrow", "symphony:lip/constraint#constraint")),),
+        ("bool",),
+    ),
     "symphony:lip/infer#[method]prediction.subscribe": (
         (("self", ("borrow", "symphony:lip/infer#prediction")),),
         ("own", "wasi:io/poll#pollable"),
@@ -346,6 +401,7 @@ SIGNATURES: dict[str, Signature] = {
 
 #: Every resource, by the id that own and borrow types carry.
 RESOURCES: tuple[str, ...] = (
+    "symphony:lip/constraint#constraint",
     "symphony:lip/infer#prediction",
     "symphony:lip/infer#generation",
     "symphony:lip/kvfs#lock",

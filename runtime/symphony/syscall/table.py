@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from symphony.syscall import infer, ipc, kvfs, model, process, tool
+from symphony.syscall import constraint, infer, ipc, kvfs, model, process, tool
 from symphony.syscall.values import Handler
 
 HANDLERS: Mapping[str, Handler] = {
     **model.HANDLERS,
     **kvfs.HANDLERS,
+    **constraint.HANDLERS,
     **infer.HANDLERS,
     **process.HANDLERS,
     **ipc.HANDLERS,

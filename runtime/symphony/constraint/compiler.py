@@ -1,0 +1,54 @@
+"""Compiles constraints off the event loop, one at a time; every tenant's wait in a line of their own.
+
+Nothing is loaded or started before the first one. Knows no processes or files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from symphony.constraint.grammar import Grammar
+
+if TYPE_CHECKING:
+    from symphony.constraint.matcher import Matcher
+    from symphony.constraint.vocabulary import Tokens
+    from symphony.constraint.workshop import Workshop
+
+
+class Compiler:
+    """Its methods belong to the event loop; `_workshop` to the thread that makes it, once it is there."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "constraint")
+        self._workshop: Workshop | None = None
+        self._lines: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def compile(
+        self, tenant: str, model: str, tokens: Tokens, vocab_size: int, ends: Sequence[int], grammar: Grammar
+    ) -> Matcher:
+        """A matcher at the grammar's beginning. `ends`: the tokens that may follow a complete text, at least one.
+
+        Raises Invalid (with the place of a mistake), LimitExceeded.
+        """
+        grammar.check()
+        async with self._lines[tenant]:  # so the others wait for one of this tenant's at most
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._make, model, tokens, vocab_size, ends, grammar
+            )
+
+    def close(self) -> None:
+        """What is being compiled fails."""
+        if self._workshop is not None:
+            self._workshop.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _make(self, model: str, tokens: Tokens, vocab_size: int, ends: Sequence[int], grammar: Grammar) -> Matcher:
+        if self._workshop is None:
+            from symphony.constraint.workshop import Workshop  # loads llguidance: only who constrains pays for it
+
+            self._workshop = Workshop()
+        return self._workshop.make(model, tokens, vocab_size, ends, grammar)
