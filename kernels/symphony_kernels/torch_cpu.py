@@ -1,6 +1,6 @@
-"""Paged attention on a CPU, in torch, without a Python loop a token or a decoding sequence.
+"""Paged attention on a CPU: by the native operation where that can be had (`native/`), else in torch.
 
-Rows are sorted into four kinds, each computed the way that measured best:
+In torch, rows are sorted into four kinds, each computed the way that measured best:
 
     decodes   one query           gathered pages, one batched product for many rows
     appends   few queries         the same, padded to the longest
@@ -26,6 +26,7 @@ from symphony_kernels import cpu_plan
 from symphony_kernels.cpu_plan import HIDDEN, Fresh, Gathered, InPlace, Keys, Long, Work
 from symphony_kernels.entries import parts
 from symphony_kernels.interface import IntArray, PoolShape, Ragged
+from symphony_kernels.native.operation import NativePlan, open_native
 from symphony_kernels.onednn import product
 
 MOVED_PAGES = 64
@@ -47,10 +48,9 @@ class _Plan:
 class CpuAttention:
     """See `interface.PagedAttention`."""
 
-    name = "torch"
-
-    def __init__(self, shape: PoolShape, rope: torch.Tensor, scale: float) -> None:
-        """`rope`: [positions, head_dim / 2, 2] fp32, cosine and sine. `scale` multiplies the scores."""
+    def __init__(self, shape: PoolShape, rope: torch.Tensor, scale: float, native: bool = True) -> None:
+        """`rope`: [positions, head_dim / 2, 2] fp32, cosine and sine. `scale` multiplies the scores. `native`: use the
+        native operation if it can be had."""
         self.shape = shape
         self.scale = scale
         self.rope = torch.view_as_complex(rope.contiguous())[:, None]
@@ -62,8 +62,12 @@ class CpuAttention:
         self._blocks = [p.view(-1, s.page_size * s.head_dim) for p in self.pool]
         self._heads = [p.view(2, s.kv_heads, s.pages * s.page_size, s.head_dim) for p in self.pool]
         self._head_of_slot = torch.arange(2 * s.kv_heads) * (s.pages * s.page_size)
+        self._native = open_native(shape, rope, scale) if native else None
+        self.name = "torch" if self._native is None else "torch, native"
 
-    def plan(self, rows: Ragged) -> _Plan:
+    def plan(self, rows: Ragged) -> _Plan | NativePlan:
+        if self._native is not None:
+            return self._native.plan(rows)
         slots = torch.from_numpy(rows.slots)[:, None] + self._head_of_slot
         windowed = None if rows.firsts is None else cpu_plan.windowed(self.shape, rows, rows.firsts)
         full = cpu_plan.full(self.shape, rows)
@@ -71,13 +75,20 @@ class CpuAttention:
 
     # ---- a layer ---------------------------------------------------------------------------------------------------
 
-    def write(self, layer: int, qkv: torch.Tensor, plan: _Plan) -> None:
+    def write(self, layer: int, qkv: torch.Tensor, plan: _Plan | NativePlan) -> None:
+        if isinstance(plan, NativePlan):
+            assert self._native is not None
+            self._native.write(self.pool[layer], qkv, plan)
+            return
         s = self.shape
         turned = qkv[:, : s.heads + s.kv_heads].unflatten(-1, (s.head_dim // 2, 2))
         torch.view_as_complex(turned).mul_(plan.rope)
         self._entries[layer].index_copy_(0, plan.slots, qkv[:, s.heads :].reshape(-1, s.head_dim))
 
-    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan, windowed: bool = False) -> torch.Tensor:
+    def attend(self, layer: int, qkv: torch.Tensor, plan: _Plan | NativePlan, windowed: bool = False) -> torch.Tensor:
+        if isinstance(plan, NativePlan):
+            assert self._native is not None
+            return self._native.attend(self.pool[layer], qkv, plan, windowed)
         s = self.shape
         work = plan.windowed if windowed and plan.windowed is not None else plan.full
         tokens = qkv.shape[0]

@@ -36,7 +36,7 @@ def test_what_an_engine_says_of_itself(engine):
     assert (info.page_size, info.pages, info.stop_tokens, info.bos_token) == (16, 64, (2, 0), 0)
     assert info.bytes_per_page == 2 * 8 * 16 * 2 * 64 * 4
     assert len(info.digest) == 64
-    assert same.describe()["attention"] == "torch"
+    assert same.describe()["attention"].startswith("torch")
     assert same.chat is not None
     assert same.tokenizer.vocab_size == 4096
 
