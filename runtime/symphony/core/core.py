@@ -21,15 +21,16 @@ from symphony.core.config import CoreConfig
 from symphony.core.constraints import Constraints
 from symphony.core.drafts import Drafter, DraftModel, PromptLookup, common_length
 from symphony.core.files import Files
-from symphony.core.generation import Generation
+from symphony.core.generation import Generation, Guide
+from symphony.core.guide import ConstraintGuide
 from symphony.core.loop import Deliver, StepLoop
-from symphony.core.messages import Chunk, GenerateOptions, Readings, Usage
+from symphony.core.messages import Chunk, GenerateOptions, Part, Readings, Usage
 from symphony.core.operation import Operation, Prediction, Transfer
 from symphony.core.session import Handle, Session
-from symphony.core.shape import Shape, place
+from symphony.core.shape import Placement, Shape, place
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
-from symphony.errors import InternalError, Invalid, LimitExceeded, SymphonyError
+from symphony.errors import Busy, InternalError, Invalid, LimitExceeded, SymphonyError
 from symphony.kvfs.arena import Arena, Costs
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
@@ -294,11 +295,55 @@ class Core(Files):
         readings: Readings,
         shape: Shape | None,
     ) -> None:
+        wanted, placement = self._check_pred(owner, handle, op, tokens, outputs, readings, shape)
+        self._begin_pred(owner, handle, op, tokens, wanted, readings, placement)
+
+    async def pred_all(self, session: int, parts: Sequence[Part], readings: Readings) -> None:
+        """As `pred` for each part: all start, or none. Raises as `pred`; Busy also for a file that is named twice."""
+        for part in parts:
+            await self._quiet(session, part.file)
+        owner = self._session(session)
+        handles = [self._handle(owner, part.file) for part in parts]
+        if len({handle.file for handle in handles}) < len(parts):
+            raise Busy("a file is named twice", "make one prediction of its parts, or fork it")
+        checked: list[tuple[Sequence[int], Placement | None]] = []
+        for part, handle in zip(parts, handles, strict=True):
+            self._kvfs.check_idle(handle.file)
+            checked.append(self._check_pred(owner, handle, part.op, part.tokens, part.outputs, readings, part.shape))
+        if parts:
+            self._check_operations(owner, len(parts))
+            check_readings(readings, sum([len(part.outputs) for part in parts]), handles[0].loop.info)
+        for part, handle, (wanted, placement) in zip(parts, handles, checked, strict=True):
+            self._begin_pred(owner, handle, part.op, part.tokens, wanted, readings, placement)
+
+    def _check_pred(
+        self,
+        owner: Session,
+        handle: Handle,
+        op: int,
+        tokens: Sequence[int],
+        outputs: Sequence[int],
+        readings: Readings,
+        shape: Shape | None,
+    ) -> tuple[Sequence[int], Placement | None]:
+        """The wanted entries, and how the tokens are placed."""
         kv, info = handle.file, handle.loop.info
         self._check_start(owner, op, kv, tokens, info, shape is not None and shape.positions is not None)
         check_readings(readings, len(outputs), info)
         wanted = wanted_entries(outputs, len(tokens), kv.length)
-        placement = None if shape is None else place(shape, kv, len(tokens), info)
+        return wanted, None if shape is None else place(shape, kv, len(tokens), info)
+
+    def _begin_pred(
+        self,
+        owner: Session,
+        handle: Handle,
+        op: int,
+        tokens: Sequence[int],
+        wanted: Sequence[int],
+        readings: Readings,
+        placement: Placement | None,
+    ) -> None:
+        kv = handle.file
         self._kvfs.begin(kv, tokens)
         if placement is not None and tokens:
             self._kvfs.derive(kv, placement.first, placement.positions)
@@ -324,12 +369,22 @@ class Core(Files):
         loop, info = handle.loop, handle.loop.info
         self._check_start(owner, op, kv, tokens, info)
         check_options(options, info)
+        guide = self._guide(session, options, info)
         drafting = None if draft_file is None else await self._drafting(session, handle, draft_file)
         self._kvfs.begin(kv, tokens)
         drafter = self._drafter(owner, kv, options, drafting)
         decoder = loop.engine.tokenizer.decoder()
         now = self._config.clock()
-        self._start(Generation(op, owner, handle, now, options, decoder, info.context_limit, drafter))
+        generation = Generation(op, owner, handle, now, options, decoder, info.context_limit, drafter, guide)
+        owner.operations[op] = handle.operation = generation
+        loop.begin(generation)
+
+    def _guide(self, session: int, options: GenerateOptions, info: ModelInfo) -> Guide | None:
+        """A copy of the constraint, which goes along."""
+        if options.constraint is None:
+            return None
+        matcher = self.constraints.fork_for(session, options.constraint, info)
+        return ConstraintGuide(matcher, frozenset(options.stop_tokens))
 
     async def _drafting(self, session: int, target: Handle, file: int) -> Handle:
         """The handle of a file that can write drafts for another."""

@@ -7,7 +7,7 @@ and computed beside the next token. See `operation` for its states, `drafts` for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -40,6 +40,11 @@ class Guide(Protocol):
 
     def allowed(self, drafts: Tokens) -> bytes:
         """`Readings.allowed` of the next token and of the one behind each of `drafts`, all of which are allowed."""
+        ...
+
+    def prepare(self, ready: Callable[[SymphonyError | None], None]) -> bool:
+        """Have what `allowed` says of the next token at hand. False: that takes its time, and `ready` hears of it, or
+        of why it cannot be had. Raises LimitExceeded likewise."""
         ...
 
     @property
@@ -122,7 +127,7 @@ class Generation(Operation):
         self.proposed = length
         """The length of the text that the last drafts were for."""
         self.awaiting = False
-        """Its drafts come later; until then it is parked."""
+        """Its drafts, or what is allowed, come later; until then it is parked."""
         self._force()
         self._check_length()
         self.refresh()
@@ -191,7 +196,24 @@ class Generation(Operation):
         return len(self.drafts)
 
     def propose(self) -> bool:
-        """Get drafts for the next row. False: they come later, and the step loop hears of it."""
+        """Get what the next row needs: what is allowed, and drafts. False: they come later, and the step loop hears of
+        it. Raises LimitExceeded."""
+        if self.guide is not None and self.finish is None and not self.guide.prepare(self._prepared):
+            self.awaiting = True
+            return False
+        return self._propose()
+
+    def _prepared(self, error: SymphonyError | None) -> None:
+        loop = self.handle.loop
+        if self not in loop.parked:  # it ended meanwhile
+            return
+        self.awaiting = False
+        if error is not None:
+            loop.fail(self, error)
+        elif self._propose():
+            loop.unpark(self)
+
+    def _propose(self) -> bool:
         length = len(self.file.tokens)
         if self.drafter is None or self.proposed == length:
             return True
@@ -274,9 +296,9 @@ class Generation(Operation):
         """What must come next comes without a draw; where log-probabilities are wanted it is drawn all the same."""
         if self.guide is None or self.options.logprobs is not None:
             return
-        while self.finish is None and (forced := self.guide.forced()):
+        while self.finish is None and not self.paused and (forced := self.guide.forced()):
             for token in forced:
-                if self.finish is None:
+                if self.finish is None and not self.paused:
                     self._append(token)
 
     def _append(self, token: int) -> None:

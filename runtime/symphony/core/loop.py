@@ -343,8 +343,21 @@ class StepLoop:
             self._kvfs.settle(generation.file, len(generation.file.tokens))
             generation.file.touched = self.clock()
             self._forget(generation)
-        elif generation in self.parked and not generation.awaiting and generation.propose():
+        elif generation in self.parked and not generation.awaiting and self._proposes(generation):
             self.unpark(generation)
+
+    def begin(self, generation: Generation) -> None:
+        """A new one."""
+        self.submit(generation)
+        if not self._proposes(generation) and generation in self.active:
+            self._park(generation)
+
+    def _proposes(self, generation: Generation) -> bool:
+        try:
+            return generation.propose()
+        except SymphonyError as e:
+            self.fail(generation, e)
+            return False
 
     def cancel(self, operation: Operation) -> None:
         """End it without an answer, keeping what was delivered; put off while a step may touch its pages."""

@@ -32,7 +32,18 @@ class Handle(Stream):
 
 
 class Session:
-    __slots__ = ("constraints", "deadline", "files", "last_step", "locks", "nice", "operations", "tenant", "usage", "who")
+    __slots__ = (
+        "constraints",
+        "deadline",
+        "files",
+        "last_step",
+        "locks",
+        "nice",
+        "operations",
+        "tenant",
+        "usage",
+        "who",
+    )
 
     def __init__(self, who: Principal, nice: int = 0, deadline: float = inf) -> None:
         self.who = who
