@@ -359,7 +359,7 @@ impl Context {
         &mut self,
         tokens: &[Token],
         outputs: infer::Outputs,
-        readings: &infer::Readings,
+        readings: &infer::Readings<'_>,
     ) -> Result<Vec<infer::Distribution>> {
         let all =
             if self.buffer.is_empty() { Cow::Borrowed(tokens) } else { Cow::Owned([&self.buffer, tokens].concat()) };

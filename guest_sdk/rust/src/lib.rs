@@ -23,6 +23,7 @@
 #[doc(hidden)]
 pub mod bindings;
 mod chat;
+mod constraint;
 mod context;
 mod entry;
 mod error;
@@ -35,6 +36,7 @@ mod sampling;
 mod stream;
 mod time;
 
+pub use constraint::{Allowed, Constraint, JsonSpacing};
 pub use context::{Advice, Context, Input, OpenFlags};
 #[doc(hidden)]
 pub use entry::NoArgs;

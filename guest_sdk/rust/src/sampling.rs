@@ -1,6 +1,9 @@
 //! How to pick tokens, and when to stop. The host checks the ranges.
 
+use std::rc::Rc;
+
 use crate::bindings::symphony::lip::{infer, types};
+use crate::constraint::{Allowed, Constraint};
 use crate::error::{Error, ErrorCode, Result};
 use crate::model::{ModelInfo, Token};
 
@@ -34,6 +37,8 @@ pub struct Sampling {
     pub logit_bias: Vec<(Token, f32)>,
     /// Same seed, file and model: same tokens. None: a fresh seed.
     pub seed: Option<u64>,
+    /// Write only what this allows from where it is on; a copy of it goes along.
+    pub constraint: Option<Rc<Constraint>>,
     /// A stream's chunk comes when this many tokens are there (1 to 256).
     pub chunk_tokens: u32,
     /// Or when the oldest token in it is this many milliseconds old; 0: no such limit.
@@ -56,6 +61,7 @@ impl Default for Sampling {
             frequency_penalty: None,
             logit_bias: Vec::new(),
             seed: None,
+            constraint: None,
             chunk_tokens: 16,
             chunk_ms: 50,
         }
@@ -79,7 +85,7 @@ impl Sampling {
         }
     }
 
-    pub(crate) fn options(&self, model: &ModelInfo) -> infer::GenerateOptions {
+    pub(crate) fn options(&self, model: &ModelInfo) -> infer::GenerateOptions<'_> {
         infer::GenerateOptions {
             sampling: self.draw(),
             max_tokens: self.max_tokens,
@@ -88,6 +94,7 @@ impl Sampling {
             logprobs: self.logprobs,
             chunk_tokens: self.chunk_tokens,
             chunk_ms: self.chunk_ms,
+            constraint: self.constraint.as_ref().map(|rule| &rule.handle),
         }
     }
 }
@@ -103,16 +110,22 @@ pub struct Readings {
     pub logprobs: Vec<Token>,
     /// The entropy.
     pub entropy: bool,
+    /// Some tokens only.
+    pub allowed: Option<Allowed>,
 }
 
 impl Readings {
-    pub(crate) fn record(&self) -> infer::Readings {
+    pub(crate) fn record(&self) -> infer::Readings<'_> {
         let named = self.top_k.is_some() || self.sample.is_some() || !self.logprobs.is_empty() || self.entropy;
         infer::Readings {
             sample: self.sample.as_ref().map(Sampling::draw),
             top_k: if named { self.top_k } else { Some(1) },
             logprobs: (!self.logprobs.is_empty()).then(|| self.logprobs.clone()),
             entropy: self.entropy,
+            allowed: self.allowed.as_ref().map(|allowed| match allowed {
+                Allowed::Mask(words) => infer::AllowedTokens::Mask(words.clone()),
+                Allowed::By(rule) => infer::AllowedTokens::Constraint(&rule.handle),
+            }),
         }
     }
 }
