@@ -9,15 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 _M64 = (1 << 64) - 1
+_GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""Of splitmix64."""
 
 
 def row_keys(draws: Sequence[tuple[int, int]], device: torch.device) -> torch.Tensor:
     """[rows, 2] int32 keys of (seed, entry) pairs."""
-    keys = [_splitmix(_splitmix(seed & _M64) ^ entry) for seed, entry in draws]
-    return torch.tensor([(_signed(k >> 32), _signed(k)) for k in keys], dtype=torch.int32, device=device)
+    seeds = np.array([mixed(seed) for seed, _ in draws], np.uint64)
+    return torch.from_numpy(entry_keys(seeds, np.array([entry for _, entry in draws], np.int64))).to(device)
+
+
+def mixed(seed: int) -> int:
+    """What `entry_keys` takes of a seed."""
+    return _splitmix(seed & _M64)
+
+
+def entry_keys(seeds: npt.NDArray[np.uint64], entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """[rows, 2] keys of mixed seeds and entries."""
+    x = (seeds ^ entries.view(np.uint64)) + np.uint64(_GAMMA)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX_1)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX_2)
+    x ^= x >> np.uint64(31)
+    return np.stack([x >> np.uint64(32), x & np.uint64(0xFFFFFFFF)], 1).astype(np.uint32).view(np.int32)
 
 
 def log_exponential(keys: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -40,9 +58,9 @@ def _fold(h: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def _splitmix(x: int) -> int:
-    x = (x + 0x9E3779B97F4A7C15) & _M64
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _M64
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _M64
+    x = (x + _GAMMA) & _M64
+    x = ((x ^ (x >> 30)) * _MIX_1) & _M64
+    x = ((x ^ (x >> 27)) * _MIX_2) & _M64
     return x ^ (x >> 31)
 
 
