@@ -8,6 +8,8 @@ import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from naive_victims import watch
+
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
 from symphony.core.messages import Chunk, GenerateOptions, Reading, Readings
@@ -37,6 +39,7 @@ class Host:
         self.engine = engine or FakeEngine(**options)
         self.core = Core([self.engine], config or CoreConfig(debug=True))
         self.core.connect(self.deliver)
+        watch(self.core)
         self.ids = itertools.count(1)
         self.answers: dict[int, Any] = {}
         self.waiting: dict[int, asyncio.Future[None]] = {}

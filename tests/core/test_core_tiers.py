@@ -12,7 +12,7 @@ from core_harness import Gate, settle
 from kv_shadows import Shadows
 
 from symphony.core.config import CoreConfig
-from symphony.core.room import RoomLimits
+from symphony.core.victims import RoomLimits
 from symphony.errors import InternalError, LimitExceeded, NoSpace
 from symphony.sim import clock as virtual
 
@@ -182,14 +182,14 @@ async def test_a_full_host_is_looked_at_once_for_all_victims() -> None:
         made = [await h.derived(s, 4, i) for i in range(61)]  # of a page each; its source needs two for a moment
         looks = 0
         tiers = h.core._loops["fake"].room.tiers
-        is_spare = tiers._is_spare
+        slots_for = tiers.slots_for
 
-        def counted(file: Any) -> bool:
+        def counted(file: Any) -> int:
             nonlocal looks
             looks += 1
-            return is_spare(file)
+            return slots_for(file)
 
-        tiers._is_spare = counted
+        tiers.slots_for = counted
         stranger = h.core.open_session("b")
         with pytest.raises(NoSpace):
             await h.make(stranger, text(40))

@@ -8,7 +8,7 @@ from typing import Any
 
 from symphony import Config, Runtime
 from symphony.core.config import CoreConfig
-from symphony.core.room import RoomLimits
+from symphony.core.victims import RoomLimits
 from symphony.engine.fake import FakeEngine
 from symphony.process.process import LaunchOptions, State
 from symphony.syscall.pollable import Timer

@@ -45,6 +45,7 @@ class Arena:
 
     __slots__ = (
         "cache",
+        "changed",
         "coming",
         "copying",
         "costs",
@@ -82,6 +83,8 @@ class Arena:
         """Pages that moves to the host will make available."""
         self.freed: list[int] | None = None
         """When debugging: pages that were freed and may be poisoned."""
+        self.changed: dict[File, None] | None = None
+        """Files whose K/V or state changed, while somebody follows that (`standby`)."""
 
     def root(self, tenant: str) -> bytes:
         key = self.roots.get(tenant)

@@ -11,12 +11,19 @@ charge moves to one of them (semantics 20). The pool knows numbers only: no cont
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
+
+
+class Watcher(Protocol):
+    def changed(self, ids: Iterable[int]) -> None:
+        """References to these ids changed, or who is charged for them."""
+        ...
 
 
 class PagePool:
     """Ids `first..pages`, exclusive; `first` is 1 where page 0 is the engine's scratch page."""
 
-    __slots__ = ("capacity", "first", "foreign", "free", "payer", "refs", "used")
+    __slots__ = ("capacity", "first", "foreign", "free", "payer", "refs", "used", "watchers")
 
     def __init__(self, pages: int, first: int = 1) -> None:
         self.first = first
@@ -30,6 +37,8 @@ class PagePool:
         """Pages charged to each tenant."""
         self.foreign: dict[int, dict[str, int]] = {}
         """References by tenants that do not pay: page -> tenant -> count."""
+        self.watchers: list[Watcher] = []
+        """Who is told of references that come and go; not of the first one to a page."""
 
     def take(self, tenant: str) -> int:
         """A free page, with one reference. Somebody made sure that there is one."""
@@ -46,16 +55,22 @@ class PagePool:
     def ref(self, pages: Iterable[int], tenant: str) -> None:
         """One more reference for pages that have some."""
         refs, payer = self.refs, self.payer
+        if self.watchers:
+            pages = list(pages)
         for page in pages:
             refs[page] += 1
             if payer[page] != tenant:
                 counts = self.foreign.setdefault(page, {})
                 counts[tenant] = counts.get(tenant, 0) + 1
+        for watcher in self.watchers:
+            watcher.changed(pages)
 
     def unref(self, pages: Iterable[int], tenant: str) -> list[int]:
         """One reference less. Returns the pages that have none left, in order; they are charged to nobody."""
         refs, foreign = self.refs, self.foreign
         orphans: list[int] = []
+        if self.watchers:
+            pages = list(pages)
         for page in pages:
             refs[page] -= 1
             if foreign and page in foreign:
@@ -64,6 +79,8 @@ class PagePool:
                 orphans.append(page)
         for page in orphans:
             self._charge(page, "")
+        for watcher in self.watchers:
+            watcher.changed(pages)
         return orphans
 
     def held(self, page: int, tenant: str) -> int:

@@ -13,12 +13,12 @@ Pure bookkeeping: someone else runs the moves in `Tiers.waiting`, in any groupin
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Kvfs, Shortage
+from symphony.kvfs.standby import Standby
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +51,7 @@ class Tiers:
     def __init__(self, kvfs: Kvfs, arena: Arena) -> None:
         self.kvfs = kvfs
         self.arena = arena
+        self.standby = Standby(kvfs, arena)
         self.waiting: list[Move] = []
         """Moves that nobody runs yet."""
         self.usable = True
@@ -81,19 +82,11 @@ class Tiers:
         self._stow(file)
         return True
 
-    def can_discard(self, file: File, attainable: dict[str, int]) -> bool:
-        """Whether `discard` would succeed. `attainable` keeps how many slots each tenant can have, so that asking about
-        many files takes time linear in them: empty at first, it is good for as long as nothing changes."""
+    def can_discard(self, file: File) -> bool:
+        """Whether `discard` would succeed."""
         if file.move is not None:
             return False
-        if file.derived is None:
-            return True
-        need, tenant = self._slots_for(file), file.tenant
-        if need <= self._slots_left(tenant):
-            return self.usable
-        if tenant not in attainable:
-            attainable[tenant] = self._attainable(tenant, self.arena.host.capacity)
-        return self.usable and need <= attainable[tenant]
+        return file.derived is None or self._can_have(file)
 
     def cost(self, file: File) -> float:
         """Seconds that it takes to take the file's K/V off the device and to get it back."""
@@ -128,6 +121,7 @@ class Tiers:
                 self._leaving[page] = slot, move
             move.slots.append(slot)
         file.move = move
+        self.kvfs.note(file)
         if move.copies or move.needs:
             arena.coming += gain
             self.waiting.append(move)
@@ -146,55 +140,39 @@ class Tiers:
     def _make_slots(self, file: File) -> bool:
         """Enough free slots for the file, dropping plain files' K/V from the host for it, the oldest first. False:
         there cannot be."""
-        need = self._slots_for(file)
-        if not self.usable or self._attainable(file.tenant, need) < need:
+        if not self._can_have(file):
             return False
         host = self.arena.host
         while True:
-            need = self._slots_for(file)
+            need = self.slots_for(file)
             own = host.used.get(file.tenant, 0) + need > self.arena.tenant_slots
             if not own and len(host.free) >= need:
                 return True
-            victims = (f for f in self.kvfs.stowed if self._is_spare(f) and (not own or f.tenant == file.tenant))
-            victim = next(victims, None)
+            victim = next(self.standby.spare(file.tenant if own else None).in_order(), None)
             if victim is None:
                 return False
             self.dropped_tokens += victim.computed
             self.kvfs.drop(victim)
 
-    def _slots_left(self, tenant: str) -> int:
-        """Free slots that the tenant may have."""
-        host = self.arena.host
-        return min(len(host.free), self.arena.tenant_slots - host.used.get(tenant, 0))
+    def attainable(self, tenant: str) -> int:
+        """Slots that the tenant can have if plain files' K/V goes for it; -1: it cannot even share any."""
+        if not self.usable:
+            return -1
+        host, standby = self.arena.host, self.standby
+        left = self.arena.tenant_slots - host.used.get(tenant, 0)
+        return min(len(host.free) + standby.spare(None).gain, left + standby.spare(tenant).gain)
 
-    def _attainable(self, tenant: str, enough: int) -> int:
-        """Slots that the tenant can have if plain files' K/V goes for it; at least `enough`, or exactly."""
-        host = self.arena.host
-        free, left = len(host.free), self.arena.tenant_slots - host.used.get(tenant, 0)
-        refs = host.refs
-        holders: Counter[int] = Counter()
-        own: Counter[int] = Counter()
-        for file in self.kvfs.stowed:
-            if min(free, left) >= enough:
-                break
-            if not self._is_spare(file):
-                continue
-            for slot in file.slots:
-                holders[slot] += 1
-                free += holders[slot] == refs[slot]
-                if file.tenant == tenant:
-                    own[slot] += 1
-                    left += own[slot] == refs[slot]
-        return min(free, left)
+    def _can_have(self, file: File) -> bool:
+        """Whether there are slots for the file, or will be if plain files' K/V goes for it."""
+        need, host = self.slots_for(file), self.arena.host
+        free = min(len(host.free), self.arena.tenant_slots - host.used.get(file.tenant, 0))
+        return self.usable and (need <= free or need <= self.attainable(file.tenant))
 
-    def _slots_for(self, file: File) -> int:
+    def slots_for(self, file: File) -> int:
         """Slots that the file needs and that do not hold the same as its pages yet."""
         twins, leaving = self.arena.slot_of_page, self._leaving
         pages = file.pages[: self.arena.pages_for(file.computed)]
         return sum([page not in twins and page not in leaving for page in pages])
-
-    def _is_spare(self, file: File) -> bool:
-        return file.arena is self.arena and file.derived is None and file.move is None
 
     # ---- back ----------------------------------------------------------------------------------------------------
     def recall(self, file: File, upto: int, spare: int = 0) -> Shortage | None:
@@ -226,6 +204,7 @@ class Tiers:
         if arena.freed:
             arena.freed = [page for page in arena.freed if page not in pages]  # a move writes them beside steps
         arena.host.ref(file.slots, file.tenant)
+        self.kvfs.note(file)
         if partial >= 0:
             move.partial = pages[partial]
         for page, slot in move.copies:
@@ -261,6 +240,7 @@ class Tiers:
         valid = file.move is move
         if valid:
             file.move = None
+            self.kvfs.note(file)
         landed = done and valid
         if landed and move.out:
             self._left(move)

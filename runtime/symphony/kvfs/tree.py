@@ -3,8 +3,8 @@
     /            one tree a tenant; all files in it are the tenant's own
     /shared      one tree for all tenants: everybody looks, who may `share` changes
 
-Works on a `Kvfs` through `create`, `fork`, `close`, `check_idle`, `end_if_unused` and `stat` alone. No call sees
-a name that has outlived its time. Meanings: semantics 8, 20.
+Works on a `Kvfs` through `create`, `fork`, `reopen`, `close`, `check_idle`, `end_if_unused` and `stat` alone. No call
+sees a name that has outlived its time. Meanings: semantics 8, 20.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ class Tree:
             raise Invalid(f"{path} was made by the model {node.arena.model}, not {model}", "open it with that model")
         if not write:
             return self.kvfs.fork(node, who.tenant, who.owner)
-        node.opens += 1
-        node.used = self.kvfs.clock()
+        self.kvfs.reopen(node)
         return node
 
     def save(self, who: Principal, file: File, path: str, overwrite: bool) -> None:

@@ -25,6 +25,8 @@ _STEP = 0.25
 are short as a rule and sometimes very long, one does not throw it far off."""
 _LEAST = 1e-6
 """Seconds that it moves at most even where the median is 0."""
+_AWAY = 16
+"""Steps of one row after which who thinks is away."""
 _GAIN = 1.02
 """Rows a second must grow by so much to make waiting worth while."""
 _PATIENCE = 0.35
@@ -92,7 +94,7 @@ class Adaptive:
         self._target = rows
         times = self._times
         longest = times.predict(1)
-        self._horizon = 4 * longest
+        self._horizon = _AWAY * longest
         left = since + longest - now
         if left <= 0:
             return
