@@ -79,6 +79,14 @@ class Stage:
         if turns:
             asyncio.get_running_loop().call_soon(self.wait, turns - 1)
             return
+        self.log.append("over")
+        self.tell(2)
+
+    def tell(self, turns: int) -> None:
+        """From the end of the step to those who wait: a future's callback, and a task's turn."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self.tell, turns - 1)
+            return
         self.log.append("answers")
         asked, self.asked = self.asked, []
         for guest in asked:
@@ -125,3 +133,14 @@ def test_a_turn_that_was_put_off_does_not_make_the_others_older(monkeypatch: pyt
     slices = [i for i, name in enumerate(log) if name == "spinner"]
     steps = [log[a:b].count("step") for a, b in itertools.pairwise(slices)]
     assert min(steps[1:]) >= 20, "a slice is as long as 25 turns of each row"
+
+
+@pytest.mark.parametrize("length", range(1, 12))
+def test_the_end_of_a_step_waits_for_one_slice_at_most(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the turns of the loop that a step takes fall between the slices."""
+    log = play(3, 40, length, monkeypatch)
+    rounds = log.count("answers") - 1
+    assert rounds > 5
+    for _ in range(rounds):
+        log = log[log.index("over") + 1 :]
+        assert log[: log.index("row")].count("spinner") <= 1

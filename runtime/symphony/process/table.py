@@ -33,6 +33,9 @@ from symphony.syscall.toolbox import Tool
 
 _log = logging.getLogger("symphony.process")
 
+STAND_BACK_TURNS = 3
+"""Turns of the event loop between two slices of guests that compute."""
+
 
 class _Launch(NamedTuple):
     """What a process needs to begin."""
@@ -187,7 +190,7 @@ class ProcessTable:
             process = self._live[pid]
             if process.computes and now != start:
                 self._scheduler.ready(pid)  # first the core may begin a step for those who just had their turns
-                break
+                return self._stand_back()
             process.state = State.RUNNING
             process.woken_in_turn = False
             self._running = process
@@ -201,8 +204,17 @@ class ProcessTable:
             self._scheduler.charge(pid, now - before)
             self._after(process, turn)
             if turn is Turn.YIELDED and process.computes:
-                break  # it computes: see whether the model or a socket has something for those who wait
+                return self._stand_back()  # see whether the model or a socket has something for those who wait
         asyncio.get_running_loop().call_soon(self._drain)
+
+    def _stand_back(self, turns: int = STAND_BACK_TURNS) -> None:
+        """Go on when the event loop has had a few turns: the end of a step reaches those who wait for it by a chain of
+        callbacks, a turn each, and a slice between any two of them would add its length."""
+        loop = asyncio.get_running_loop()
+        if turns > 1:
+            loop.call_soon(self._stand_back, turns - 1)
+        else:
+            loop.call_soon(self._drain)
 
     def _failed(self, process: Process, error: Exception) -> Turn:
         _log.exception("turn of process %d failed", process.pid)
