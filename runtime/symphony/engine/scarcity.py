@@ -8,7 +8,6 @@ step are independent, and a row that runs again writes the same K/V into the sam
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 
 import torch
@@ -54,6 +53,5 @@ def run_rows(run: Callable[[Sequence[Row]], list[RowResult]], rows: Sequence[Row
 
 
 def _give_back() -> None:
-    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
