@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import asyncio
 from pathlib import Path
 
 import pytest
-from wasmtime import Engine
 from wasmtime.component import Component
 
+from symphony.program import interpreter
+from symphony.program.compile import CompileLimits, Compiler
+from symphony.sandbox import SandboxConfig
+from symphony.sandbox.config import running_engine
 from symphony.sandbox.reflect import Reflector
 from symphony.syscall.signatures import RESOURCES, SIGNATURES
 
 ROOT = Path(__file__).resolve().parents[2]
-APP = """
-from wit_world import WitWorld
-class WitWorld(WitWorld):
-    def run(self, args: str) -> str:
-        return args
-"""
+CACHE = ROOT / "build/test-programs"
 
 
 @pytest.mark.slow
-def test_a_component_that_imports_the_whole_world(tmp_path: Path) -> None:
-    """componentize-py keeps every import of the world, used or not, and brings CPython's own of WASI."""
-    (tmp_path / "app.py").write_text(APP)
-    wasm = tmp_path / "app.wasm"
-    tool = [sys.executable, "-c", "from componentize_py import script; script()", "--quiet"]
-    command = [*tool, "--wit-path", str(ROOT / "wit"), "--world", "lip", "componentize"]
-    command += ["--python-path", str(tmp_path), "--output", str(wasm), "app"]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, timeout=200)
+def test_a_component_that_imports_the_whole_world() -> None:
+    """componentize-py keeps every import of the world, used or not, and brings CPython's own of WASI: so does the
+    interpreter's component."""
+    config = SandboxConfig(max_instances=1)
+    wasm = interpreter.ensure(CACHE)
+    compiler = Compiler(CACHE, config, CompileLimits(cpu_seconds=600, wall_seconds=600.0))
+    cwasm = asyncio.run(compiler.compiled(f"interpreter-{wasm.stem}", wasm))
 
-    engine = Engine()
-    reflector = Reflector(engine, Component(engine, wasm.read_bytes()), lambda _: True)
+    engine = running_engine(config)
+    reflector = Reflector(engine, Component.deserialize_file(engine, str(cwasm)), lambda _: True)
     imports = reflector.imports()
 
     found = {f"{i.base}#{name}": signature for i in imports for name, signature in i.functions}
