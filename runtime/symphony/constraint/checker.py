@@ -40,10 +40,17 @@ class Checker:
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._lock = threading.Lock()
+        """Guards the two."""
+        self._use = threading.Lock()
+        """Held while a grammar is being tried."""
 
     def check(self, grammar: Grammar, special: Sequence[str]) -> None:
         """Returns if the grammar can be compiled, or is wrong in a way that compiling tells. `special`: names of
         special tokens that it may use. Raises LimitExceeded if it cannot, Unavailable if nothing can be tried."""
+        with self._use:
+            self._check(grammar, special)
+
+    def _check(self, grammar: Grammar, special: Sequence[str]) -> None:
         request = [grammar.kind, grammar.source, grammar.spacing, list(special)]
         for _ in range(2):  # one that somebody killed meanwhile is no verdict
             process = self._started()
@@ -69,6 +76,8 @@ class Checker:
             if self._process is not None:
                 self._process.kill()
                 self._process.wait()
+        with self._use:
+            self._drop()
 
     def _started(self) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -80,6 +89,7 @@ class Checker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
+                    bufsize=0,  # nothing is left to be written into a closed pipe
                     env={"PYTHONPATH": str(Path(__file__).parents[2])},
                     cwd="/",
                 )

@@ -119,6 +119,9 @@ class Matcher:
             allowed = next(i for i, token in enumerate(given) if not 0 <= token < self._vocabulary.size)
             return min(self._inner.validate_tokens(given[:allowed]), allowed)
         allowed = self._inner.validate_tokens(given)
+        if allowed == len(given) - 1 and given[-1] in self._vocabulary.ends:
+            given[-1] = self._vocabulary.native.eos_token  # where nothing else can follow it knows no other
+            allowed = self._inner.validate_tokens(given)
         if allowed < len(given):
             return allowed
         if given:

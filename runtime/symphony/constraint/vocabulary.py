@@ -33,7 +33,7 @@ class Vocabulary:
         self.mask_bytes = -(-vocab_size // 32) * 4
         self.tokens = tokens
         self.ends = frozenset(ends)
-        self.native = _native(tokens, vocab_size, ends) or LLTokenizer(_Wrapped(tokens, vocab_size, ends))
+        self.native = _native(tokens, vocab_size, ends) or _wrapped(tokens, vocab_size, ends)
         self.ends_mask = sum(1 << token for token in self.ends).to_bytes(self.mask_bytes, "little")
         """These alone."""
         self.others = ((1 << vocab_size) - 1) ^ sum(1 << token for token in self.ends)
@@ -49,6 +49,10 @@ def _native(tokens: Tokens, vocab_size: int, ends: Sequence[int]) -> LLTokenizer
         return LLTokenizer(definition, n_vocab=vocab_size, eos_token=list(ends))
     except ValueError:  # of a kind that llguidance does not know
         return None
+
+
+def _wrapped(tokens: Tokens, vocab_size: int, ends: Sequence[int]) -> LLTokenizer:
+    return LLTokenizer(_Wrapped(tokens, vocab_size, ends), eos_token=list(ends))
 
 
 class _Wrapped(TokenizerWrapper):
