@@ -22,7 +22,7 @@ from symphony.param import INLINE_MASK_SECONDS
 
 
 class Matcher:
-    __slots__ = ("_grammar", "_inner", "_mask", "_vocabulary", "consumed", "slow")
+    __slots__ = ("_ended", "_grammar", "_inner", "_mask", "_vocabulary", "consumed", "slow")
 
     def __init__(self, grammar: Grammar, vocabulary: Vocabulary) -> None:
         """Compiles; blocks. `Checker` has tried it first: a bad grammar may take forever. Raises Invalid,
@@ -31,6 +31,8 @@ class Matcher:
         self._vocabulary = vocabulary
         self._inner = LLMatcher(vocabulary.native, translate(grammar), log_level=0, limits=limits())
         self._mask: bytes | None = None
+        self._ended = False
+        """A stop token was consumed where nothing else could follow."""
         self.consumed = 0
         """Tokens between the beginning and here."""
         self.slow = False
@@ -54,7 +56,7 @@ class Matcher:
     @property
     def done(self) -> bool:
         """Nothing can follow, or a stop token was consumed. A place is known to be one at the latest with its mask."""
-        if self._inner.is_stopped():
+        if self._ended or self._inner.is_stopped():
             return True
         mask = self._mask
         return mask is not None and self.complete and not int.from_bytes(mask, "little") & self._vocabulary.others
@@ -118,24 +120,40 @@ class Matcher:
         if given and (min(given) < 0 or max(given) >= self._vocabulary.size):
             allowed = next(i for i, token in enumerate(given) if not 0 <= token < self._vocabulary.size)
             return min(self._inner.validate_tokens(given[:allowed]), allowed)
+        if self._ended:
+            return 0
         allowed = self._inner.validate_tokens(given)
-        if allowed == len(given) - 1 and given[-1] in self._vocabulary.ends:
-            given[-1] = self._vocabulary.native.eos_token  # where nothing else can follow it knows no other
-            allowed = self._inner.validate_tokens(given)
         if allowed < len(given):
-            return allowed
+            return allowed + self._end(given[:allowed], given[allowed:])
         if given:
-            self._inner.consume_tokens(given)
-            self.consumed += len(given)
-            self._mask = None
+            self._advance(given)
         return allowed
+
+    def _end(self, before: list[int], rest: list[int]) -> int:
+        """Go on behind `before` to a stop token where nothing else can follow, which llguidance does not know of. 1 if
+        that is what `rest` is, else 0, and nothing changes."""
+        if len(rest) != 1 or rest[0] not in self._vocabulary.ends:
+            return 0
+        self._advance(before)
+        if self._inner.is_accepting() and self._inner.stop_reason() != "EndOfSentence":
+            self._ended = True
+            self.consumed += 1
+            return 1
+        self.rollback(len(before))
+        return 0
+
+    def _advance(self, tokens: list[int]) -> None:
+        self._inner.consume_tokens(tokens)
+        self.consumed += len(tokens)
+        self._mask = None
 
     def rollback(self, count: int) -> None:
         """Take the last `count` tokens back. Raises Invalid."""
         if count > self.consumed:
             raise Invalid(f"rollback({count}): the constraint has consumed {self.consumed} tokens", "take back fewer")
         if count:
-            self._inner.rollback(count)
+            self._inner.rollback(count - self._ended)
+            self._ended = False
             self.consumed -= count
             self._mask = None
 
@@ -144,7 +162,7 @@ class Matcher:
         other = Matcher.__new__(Matcher)
         other._grammar, other._vocabulary, other._mask = self._grammar, self._vocabulary, self._mask
         other._inner = self._inner.deep_copy()
-        other.consumed, other.slow = self.consumed, self.slow
+        other.consumed, other.slow, other._ended = self.consumed, self.slow, self._ended
         return other
 
     def forced(self) -> list[int]:
