@@ -52,7 +52,8 @@ class Desk:
         op = self.new_op()
         await self.core.pred(self.session, file, op, tokens, range(len(tokens)), Readings(logprobs=PROBE))
         answer: list[Reading] | SymphonyError = await self.arrivals[op].get()
-        assert isinstance(answer, list), answer
+        if isinstance(answer, SymphonyError):
+            raise answer
         return torch.tensor([reading.logprobs for reading in answer])
 
     async def generate(self, file: int, tokens: Sequence[int], count: int, stop: Sequence[int] = ()) -> list[int]:
@@ -72,11 +73,15 @@ class Desk:
         await self.core.advise(self.session, file, "dont-need")
         while self.room.moves():  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.001)
-        for page in list(self.arena.cache.idle):  # so that nothing is found again
-            self.arena.cache.forget(page)
-            self.arena._free(page)
+        self.forget_idle()
         tier = (await self.core.stat(self.session, file)).tier
         assert tier == ("host" if self.arena.costs.token_seconds else "evicted")
+
+    def forget_idle(self) -> None:
+        """Nothing that no file has is found again."""
+        for page in list(self.arena.cache.idle):
+            self.arena.cache.forget(page)
+            self.arena._free(page)
 
 
 def run(engine: LocalEngine, token_seconds: float, test: Callable[[Desk], Coroutine[Any, Any, None]]) -> None:
