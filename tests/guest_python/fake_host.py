@@ -260,7 +260,7 @@ class FakeHost:
 
     def stat(self, ids: list[int], mode: Any, ttl: int | None) -> Any:
         length, tier = len(ids), self.kvfs.Tier.DEVICE
-        return self.kvfs.Stat(length, length, 1, 0, tier, False, "local", "me", mode, 1, 2, 3, ttl, 1)
+        return self.kvfs.Stat(length, length, length, 1, 0, tier, False, "local", "me", mode, 1, 2, 3, ttl, 1)
 
     def _poll(self, pollables: list[FakePollable]) -> list[int]:
         self.calls["poll"] += 1

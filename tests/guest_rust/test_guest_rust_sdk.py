@@ -173,3 +173,27 @@ def test_a_conversation_has_the_same_tokens_as_in_python(tmp_path: Path, probe: 
     rust, python = on_host(tmp_path, work)
     assert [len(tokens) > 40 for tokens in rust] == [True, True]
     assert rust == python
+
+
+def test_drafts_change_no_token(tmp_path: Path, probe: Path) -> None:
+    engine = FakeEngine(script=lambda index: ord("abcd"[index % 4]))
+    found = run(tmp_path, probe, "drafts", engine)
+    (plain, steps), (lookup, fewer), (written, few), (verified, _) = found["runs"]
+    assert plain == lookup == written == verified
+    assert steps == 24
+    assert fewer < 10
+    assert few <= 1 + 4
+    assert found["held"] >= 24
+    assert found["accepted"] >= 14 + 19
+
+
+def test_several_contexts_trees_and_masks(tmp_path: Path, probe: Path) -> None:
+    found = run(tmp_path, probe, "parts")
+    first, second, third = found["alone"]
+    assert found["both"] == [first, second]
+    assert found["tree"] == [first, second, third]
+    assert found["steps"] == 2
+    assert found["hidden"] != [first]
+    assert found["moved"] == [41, 6]
+    assert "there are 7" in found["refused"]
+    assert found["lengths"] == [7, 7]

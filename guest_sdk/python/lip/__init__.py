@@ -16,6 +16,7 @@ imports, so that editors and tests can load a program, and each call of the host
 from . import fs
 from ._entry import main
 from ._model import ModelInfo, decode, encode, models
+from .batch import Draft, pred_all
 from .constraint import Constraint
 from .context import Context
 from .distribution import Dist
@@ -45,6 +46,7 @@ __all__ = [
     "Constraint",
     "Context",
     "Dist",
+    "Draft",
     "Error",
     "Exists",
     "Internal",
@@ -68,6 +70,7 @@ __all__ = [
     "main",
     "models",
     "now",
+    "pred_all",
     "sleep",
     "tool",
     "tools",

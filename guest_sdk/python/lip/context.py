@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Self
 
-from . import _host
+from . import _host, _parts
 from ._chat import Conversation
 from ._loop import Loop
 from ._model import Model, ModelInfo, open_model
+from ._parts import Visible, runs
 from ._sampling import count, ids, sampling, stops
+from .batch import Draft, draft_of
 from .constraint import Constraint, handle_of, split
 from .distribution import Dist
 from .errors import Invalid, call, from_wit
@@ -237,7 +239,7 @@ class Context:
         """`flush`, which holds up the whole program."""
         self._settle(reply=False)
         if self._buffer:
-            none, readings = _host.infer.Outputs_None_(), _readings(None, None, None, False)
+            none, readings = _host.infer.Outputs_None_(), readings_of(None, None, None, False)
             call(_host.infer.predict, self._file, self._buffer.copy(), none, readings)
             self._buffer.clear()
 
@@ -300,7 +302,7 @@ class Context:
         self._settle(reply=False)
         if self._buffer:
             loop: Any = get_running_loop()
-            none, readings = _host.infer.Outputs_None_(), _readings(None, None, None, False)
+            none, readings = _host.infer.Outputs_None_(), readings_of(None, None, None, False)
             await self._predict(loop, self._buffer.copy(), none, readings)
             self._buffer.clear()
 
@@ -315,6 +317,9 @@ class Context:
         every: bool = False,
         constraint: Constraint | None = None,
         allowed: Sequence[int] | None = None,
+        mask: Visible | None = None,
+        masks: Sequence[Visible] | None = None,
+        positions: Sequence[int] | None = None,
     ) -> Any:
         """Append `tokens` and run the model over them: the distribution of the token that follows, a `Dist`.
 
@@ -325,12 +330,24 @@ class Context:
 
         With `constraint` there are only the tokens that it allows where it is (it stays there: `consume` what you
         pick), with `allowed` those of a bit mask, in words as `Constraint.mask` has them; all readings are of these.
+
+        `mask=` shows `tokens` parts of the context only: a list of ranges `(start, end)` of entries, of `tokens` too
+        (None for an end: the last). `masks=` has such a list for each of `tokens`. A token always sees itself, and
+        never what comes after it. `positions=` puts each somewhere else than behind the one before it. What is computed
+        so, and what follows, is not what the same text would give: `stat().plain` says how much still is.
         """
+        if mask is not None or masks is not None or positions is not None:
+            readings = readings_of(top_k, sample, logprobs, entropy, _allowed(constraint, allowed))
+            await self.flush()
+            new = self.take(tokens)
+            given = [mask] if mask is not None else masks
+            answer = await self._placed(new, every, readings, given, positions)
+            return [Dist(raw, logprobs) for raw in answer] if every else Dist(answer[0], logprobs)
         chat = self._chat
         if chat.marks and (chat.unfed or chat.reply is None):
             self._settle(reply=True)
         new = [] if tokens is None else self._tokens(tokens)
-        readings = _readings(top_k, sample, logprobs, entropy, _allowed(constraint, allowed))
+        readings = readings_of(top_k, sample, logprobs, entropy, _allowed(constraint, allowed))
         outputs: Any = _last()
         buffer = self._buffer
         if every:
@@ -347,6 +364,91 @@ class Context:
         if buffer:
             del buffer[:]
         return [Dist(raw, logprobs) for raw in answer] if every else Dist(answer[0], logprobs)
+
+    async def _placed(
+        self,
+        tokens: list[int],
+        every: bool,
+        readings: Any,
+        masks: Sequence[Visible] | None,
+        positions: Sequence[int] | None,
+    ) -> list[Any]:
+        total = self._file.length() + len(tokens)
+        outputs = _host.infer.Outputs_Every() if every else _last()
+        lengths = [runs(visible, total) for visible in masks or ()]
+        loop: Any = get_running_loop()
+        part = _parts.part(self._file, tokens, outputs, positions, lengths)
+        [answer] = await _parts.predict(loop, [part], readings)
+        if isinstance(answer, Exception):
+            raise answer
+        self._buffer.clear()
+        return answer
+
+    async def pred_tree(
+        self,
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        *,
+        top_k: int | None = None,
+        sample: bool | Mapping[str, Any] | None = None,
+        logprobs: Sequence[int] | None = None,
+        entropy: bool = False,
+    ) -> list[Dist]:
+        """Append a tree of tokens and predict after each, in one step: what separate forks would say of every branch.
+
+        `parents[i]` is the index of the token that token i follows, or -1 for the end of the context; parents come
+        first. Each sees the context and its ancestors. Go on with one branch by
+        `ctx.extract([(0, n), (n + i, n + i + 1), ...])`, n being the length before; or `truncate(n)`.
+        """
+        await self.flush()
+        length, paths = self._file.length(), list[list[int]]()
+        for index, parent in enumerate(parents):
+            if not -1 <= parent < index:
+                raise Invalid(f"parents[{index}] is {parent}", "give the index of an earlier token, or -1")
+            paths.append([*(paths[parent] if parent >= 0 else ()), index])
+        first = self._file.stat().next_position
+        masks = [[(0, length), *((length + i, length + i + 1) for i in path)] for path in paths]
+        positions = [first + len(path) - 1 for path in paths]
+        readings = readings_of(top_k, sample, logprobs, entropy)
+        answer = await self._placed(ids("a token id", tokens), True, readings, masks, positions)
+        return [Dist(raw, logprobs) for raw in answer]
+
+    async def verify(self, tokens: Sequence[int], *, sample: bool | Mapping[str, Any] | None = None) -> list[int]:
+        """Append `tokens[0]`, and as many of the others as the model would write behind it; all in one step.
+
+        Returns what it writes: the accepted ones, and one more of its own, which is not appended. So a loop is
+
+            new = [(await ctx.pred()).argmax()]
+            while ...:
+                new = await ctx.verify([new[-1], *guesses])
+
+        `sample` as in `pred`; greedy without. With a seed the tokens are those of a loop without guesses.
+        """
+        dists = await self.pred(tokens, every=True, sample=sample)
+        drawn = [dist.sampled if sample else dist.argmax() for dist in dists]
+        right = 0
+        while right + 1 < len(drawn) and drawn[right] == tokens[right + 1]:
+            right += 1
+        self._cut(self._length() - (len(drawn) - 1 - right))
+        return drawn[: right + 1]
+
+    @property
+    def handle(self) -> Any:
+        """The host's file; for other modules of this package."""
+        return self._file
+
+    def take(self, tokens: str | int | Sequence[int] | None) -> list[int]:
+        """What a prediction over `tokens` computes: what is buffered too. `taken` once it has been."""
+        self._settle(reply=True)
+        return self._buffer + ([] if tokens is None else self._tokens(tokens))
+
+    def taken(self) -> None:
+        self._buffer.clear()
+
+    def lend(self) -> None:
+        """Its file writes drafts for another: that has the host overwrite it."""
+        self._buffer.clear()
+        self._chat = Conversation(self._chat.template)
 
     def _suspend(self, tokens: list[int], outputs: Any, readings: Any) -> list[Any]:
         """A prediction that holds up the whole program."""
@@ -381,6 +483,7 @@ class Context:
         stop: str | int | Sequence[str | int] = (),
         stop_tokens: Sequence[int] | None = None,
         logprobs: int | None = None,
+        draft: Draft | Context | int | None = None,
         **options: Any,
     ) -> Completion:
         """Let the model write until something stops it.
@@ -389,12 +492,14 @@ class Context:
         stop          strings (and token ids) that end it; `text` ends before the string
         stop_tokens   ids that end it; the model's own unless given
         logprobs      log-probabilities of each token and of this many alternatives
+        draft         guesses, verified several at a step, for the same text in fewer steps: True, a number of them or a
+                      `Draft` looks them up in the text itself; a context of a smaller model writes them
         Constraint    constraint=, of which a copy goes along, or one made for this call: schema= (a JSON schema;
                       `out.json()` is then the value), regex=, grammar= (Lark), choice= (a list of texts)
         Sampling      temperature (0 or absent: greedy), top_k, top_p, min_p, repetition_penalty, presence_penalty,
                       frequency_penalty, logit_bias, seed
         """
-        stream = self._stream(max_tokens, stop, stop_tokens, logprobs, 256, 0, options)
+        stream = self._stream(max_tokens, stop, stop_tokens, logprobs, 256, 0, draft, options)
         try:
             async for _ in stream:
                 pass
@@ -411,6 +516,7 @@ class Context:
         logprobs: int | None = None,
         chunk_tokens: int = 16,
         chunk_ms: int = 50,
+        draft: Draft | Context | int | None = None,
         **options: Any,
     ) -> Stream:
         """`generate`, piece by piece: `async for chunk in ctx.stream(...): emit(chunk.text)`.
@@ -418,7 +524,7 @@ class Context:
         A chunk comes when `chunk_tokens` tokens are there, or the oldest is `chunk_ms` milliseconds old. Leaving the
         loop early stops the model; the context then holds what was delivered.
         """
-        return self._stream(max_tokens, stop, stop_tokens, logprobs, chunk_tokens, chunk_ms, options)
+        return self._stream(max_tokens, stop, stop_tokens, logprobs, chunk_tokens, chunk_ms, draft, options)
 
     def _stream(
         self,
@@ -428,10 +534,12 @@ class Context:
         logprobs: int | None,
         chunk_tokens: int,
         chunk_ms: int,
+        draft: Draft | Context | int | None,
         options: Mapping[str, Any],
     ) -> Stream:
         self._settle(reply=True)
         handle, own, rest = split(options, self._model.info.name)
+        guesses, writer = draft_of(draft)
         strings, ending = stops(stop)
         ending += self._model.info.stop_tokens if stop_tokens is None else stop_tokens
         record = _host.infer.GenerateOptions(
@@ -443,9 +551,12 @@ class Context:
             count("chunk_tokens", chunk_tokens),
             count("chunk_ms", chunk_ms),
             handle,
+            guesses,
         )
         held = self._file.length() if self._buffer else 0
         generation = call(_host.infer.generate, self._file, self._buffer, record)
+        if writer is not None:
+            writer.lend()
         if own is not None:
             own.close()
         return Stream(generation, strings, logprobs is not None, self._fed(held))
@@ -489,7 +600,7 @@ def _allowed(constraint: Constraint | None, allowed: Sequence[int] | None) -> An
     return _host.infer.AllowedTokens_Mask(ids("a word of the mask", allowed or ()))
 
 
-def _readings(
+def readings_of(
     top_k: int | None,
     sample: bool | Mapping[str, Any] | None,
     logprobs: Sequence[int] | None,

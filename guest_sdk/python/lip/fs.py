@@ -17,7 +17,8 @@ class Stat:
     """What is known of a file. Times are seconds since the epoch.
 
     length        tokens
-    plain         leading tokens that were computed in order; what `extract` and `append` bring is not
+    plain         leading tokens that were computed in order; what `extract` and `append` bring, or masks, is not
+    next_position where the next token comes; the length, as a rule
     unique_pages  pages that only this file holds; shared_pages: with other files or the prefix cache
     tier          'device', 'host' or 'evicted': where the keys and values are
     mode          such as 'rwr---': what owner, tenant and others may do
@@ -28,6 +29,7 @@ class Stat:
 
     length: int
     plain: int
+    next_position: int
     unique_pages: int
     shared_pages: int
     tier: str
@@ -55,6 +57,7 @@ def stat_of(raw: Any) -> Stat:
     return Stat(
         raw.length,
         raw.plain,
+        raw.next_position,
         raw.unique_pages,
         raw.shared_pages,
         raw.tier.name.lower(),

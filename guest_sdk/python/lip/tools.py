@@ -35,6 +35,7 @@ class Usage:
     prompt_tokens: int
     reused_tokens: int
     generated_tokens: int
+    accepted_tokens: int
     pages: int
     cpu_us: int
     wall_us: int
@@ -101,6 +102,7 @@ def usage() -> Usage:
         raw.prompt_tokens,
         raw.reused_tokens,
         raw.generated_tokens,
+        raw.accepted_tokens,
         raw.pages,
         raw.cpu_us,
         raw.wall_us,

@@ -14,7 +14,7 @@ use crate::executor::{alone, ready};
 use crate::fs::{Mode, Stat};
 use crate::lock::{Lock, LockKind};
 use crate::model::{Model, ModelInfo, Token};
-use crate::sampling::{Distribution, Readings, Sampling};
+use crate::sampling::{Distribution, Draft, Readings, Sampling};
 use crate::stream::{Completion, Stream};
 
 pub use kvfs::{Advice, OpenFlags};
@@ -32,9 +32,9 @@ pub enum Input<'a> {
 /// One operation runs on a context at a time; forks run at the same time.
 pub struct Context {
     idle: Rc<Pollable>, // before `file`, to which it belongs: fields are dropped in this order
-    file: kvfs::KvFile,
+    pub(crate) file: kvfs::KvFile,
     model: Rc<Model>,
-    buffer: Vec<Token>,
+    pub(crate) buffer: Vec<Token>,
     chat: Conversation,
     failed: Option<Error>,
 }
@@ -348,7 +348,7 @@ impl Context {
         Ok(answer.into_iter().map(|raw| Distribution::new(raw, &readings.logprobs)).collect())
     }
 
-    fn prepare(&mut self, input: Input<'_>) -> Result<Vec<Token>> {
+    pub(crate) fn prepare(&mut self, input: Input<'_>) -> Result<Vec<Token>> {
         self.check()?;
         self.settle(true)?;
         self.tokens_of(input)
@@ -388,12 +388,30 @@ impl Context {
         Ok(completion)
     }
 
+    /// `generate`, with a context of a smaller model with the same vocabulary that guesses what comes (`sampling.draft`:
+    /// how much). It is brought in line with the text first, and ends up with what the two have in common.
+    pub async fn generate_with(&mut self, sampling: Sampling, writer: &mut Self) -> Result<Completion> {
+        let draft = Some(sampling.draft.unwrap_or(Draft { tokens: 5, ..Draft::default() }));
+        let sampling = Sampling { draft, chunk_tokens: 256, chunk_ms: 0, ..sampling };
+        (writer.buffer, writer.chat) = (Vec::new(), Conversation::default());
+        let mut stream = self.start(&sampling, Some(&writer.file))?;
+        let mut completion = Completion::new();
+        while let Some(chunk) = stream.next().await? {
+            completion.add(chunk);
+        }
+        Ok(completion)
+    }
+
     /// `generate`, piece by piece.
     pub fn stream(&mut self, sampling: Sampling) -> Result<Stream<'_>> {
+        self.start(&sampling, None)
+    }
+
+    fn start(&mut self, sampling: &Sampling, writer: Option<&kvfs::KvFile>) -> Result<Stream<'_>> {
         self.check()?;
         self.settle(true)?;
         let held = if self.buffer.is_empty() { 0 } else { self.file.length() };
-        let options = sampling.options(&self.model.info);
+        let options = sampling.options(&self.model.info, writer);
         let generation = infer::generate(&self.file, &self.buffer, &options)?;
         let fed = std::mem::take(&mut self.buffer);
         Ok(Stream::new(self, generation, fed, held))

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::bindings::symphony::lip::{infer, types};
+use crate::bindings::symphony::lip::{infer, kvfs, types};
 use crate::constraint::{Allowed, Constraint};
 use crate::error::{Error, ErrorCode, Result};
 use crate::model::{ModelInfo, Token};
@@ -39,6 +39,8 @@ pub struct Sampling {
     pub seed: Option<u64>,
     /// Write only what this allows from where it is on; a copy of it goes along.
     pub constraint: Option<Rc<Constraint>>,
+    /// Guesses, verified several at a step, for the same text in fewer steps.
+    pub draft: Option<Draft>,
     /// A stream's chunk comes when this many tokens are there (1 to 256).
     pub chunk_tokens: u32,
     /// Or when the oldest token in it is this many milliseconds old; 0: no such limit.
@@ -62,6 +64,7 @@ impl Default for Sampling {
             logit_bias: Vec::new(),
             seed: None,
             constraint: None,
+            draft: None,
             chunk_tokens: 16,
             chunk_ms: 50,
         }
@@ -85,7 +88,12 @@ impl Sampling {
         }
     }
 
-    pub(crate) fn options(&self, model: &ModelInfo) -> infer::GenerateOptions<'_> {
+    /// `writer`: the file of the model that writes the guesses.
+    pub(crate) fn options<'a>(
+        &'a self,
+        model: &ModelInfo,
+        writer: Option<&'a kvfs::KvFile>,
+    ) -> infer::GenerateOptions<'a> {
         infer::GenerateOptions {
             sampling: self.draw(),
             max_tokens: self.max_tokens,
@@ -95,7 +103,27 @@ impl Sampling {
             chunk_tokens: self.chunk_tokens,
             chunk_ms: self.chunk_ms,
             constraint: self.constraint.as_ref().map(|rule| &rule.handle),
+            draft: self.draft.map(|draft| infer::Draft {
+                source: writer.map_or(infer::DraftSource::PromptLookup(draft.ngram), infer::DraftSource::Model),
+                tokens: draft.tokens,
+            }),
         }
+    }
+}
+
+/// Guesses that the model verifies several at a step. They change no token.
+#[derive(Debug, Clone, Copy)]
+pub struct Draft {
+    /// At most so many a step, 1 to 32; fewer while they turn out wrong.
+    pub tokens: u32,
+    /// The guess is what followed the last time that so many last tokens, or a few less, stood in the text (1 to 8). Of no
+    /// meaning where another model writes them: `Context::generate_with`.
+    pub ngram: u32,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self { tokens: 8, ngram: 3 }
     }
 }
 

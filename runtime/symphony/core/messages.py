@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from symphony.engine.messages import GREEDY, Reading, Readings, Sampling
 from symphony.kvfs.modes import Mode, Principal, bits_of, mode_of
 from symphony.kvfs.names import Entry
 from symphony.kvfs.stat import Stat
+
+if TYPE_CHECKING:
+    from symphony.core.shape import Shape
 
 __all__ = [
     "Chunk",
@@ -23,6 +26,7 @@ __all__ = [
     "Finish",
     "GenerateOptions",
     "Mode",
+    "Part",
     "Principal",
     "Ranked",
     "Reading",
@@ -37,6 +41,16 @@ __all__ = [
 Finish = tuple[str, int | None]
 """A case of `finish-reason` with its payload: ("stop-token", id), ("stop-string", index), ("length", None),
 ("context-limit", None), ("cancelled", None)."""
+
+
+class Part(NamedTuple):
+    """One file's prediction among several that start together."""
+
+    file: int
+    op: int
+    tokens: Sequence[int]
+    outputs: Sequence[int]
+    shape: Shape | None = None
 
 
 class Ranked(NamedTuple):

@@ -137,6 +137,7 @@ class Kvfs:
         return Stat(
             length=file.length,
             plain=file.length if file.derived is None else min(file.derived, file.length),
+            next_position=file.position(file.length),
             unique_pages=private,
             shared_pages=len(file.pages) + len(file.slots) - private,
             tier=file.tier,

@@ -15,6 +15,8 @@ class Stat:
     """Tokens, a pending one included."""
     plain: int
     """Leading entries that are plain (semantics 5)."""
+    next_position: int
+    """Of the entry that comes next."""
     unique_pages: int
     """Pages that only this file holds."""
     shared_pages: int

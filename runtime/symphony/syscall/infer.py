@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symphony.core.messages import Chunk, GenerateOptions
+from symphony.core.messages import Chunk, Draft, GenerateOptions
+from symphony.core.shape import Shape
 from symphony.engine.messages import GREEDY, Reading, Readings, Sampling
 from symphony.errors import Invalid, LimitExceeded, SymphonyError
 from symphony.param import MAX_LISTED_TOKENS, MAX_STOP_CHARS, MAX_STOP_STRINGS, MAX_TOP_K
 from symphony.syscall.caller import Caller
 from symphony.syscall.inbox import Answer
 from symphony.syscall.kvfs import KvFile
-from symphony.syscall.pollable import Pollable, Suspension
+from symphony.syscall.pollable import Pollable, Suspension, Waiter
+from symphony.syscall.predictions import Predictions, Request
 from symphony.syscall.values import Err, Handler, Ok
 
 
@@ -300,8 +302,56 @@ def prediction_get(caller: Caller, prediction: Prediction) -> Ok[list[Distributi
     return Ok(_distributions(answer, prediction.wanted))
 
 
+async def pred_all(caller: Caller, parts: Sequence[Any], readings: Any) -> Predictions:
+    wanted = _readings_of(readings)
+    if readings.allowed is not None and parts:
+        wanted = await _within(caller, parts[0].file, wanted, readings.allowed)
+    requests = [
+        Request(part.file, part.tokens, _indexes(part.outputs, len(part.tokens)), _shape(part)) for part in parts
+    ]
+    predictions = Predictions(caller, requests, wanted)
+    await predictions.start(requests)
+    return predictions
+
+
+def _shape(part: Any) -> Shape | None:
+    return None if part.positions is None and not part.masks else Shape(part.positions, part.masks)
+
+
+async def predict_all(caller: Caller, parts: Sequence[Any], readings: Any) -> list[Ok[Any] | Err[SymphonyError]]:
+    predictions = await pred_all(caller, parts, readings)
+    while (answers := predictions_get(caller, predictions)) is None:
+        await Waiter([predictions.pollable])
+    return answers
+
+
+def predictions_subscribe(caller: Caller, predictions: Predictions) -> Pollable:
+    return predictions.pollable
+
+
+def predictions_get(caller: Caller, predictions: Predictions) -> list[Ok[Any] | Err[SymphonyError]] | None:
+    answers = predictions.answers()
+    if answers is None:
+        return None
+    wanted = predictions.wanted
+    return [
+        Err(answer) if isinstance(answer, SymphonyError) else Ok(_distributions(answer, wanted)) for answer in answers
+    ]
+
+
+def _draft(draft: Any) -> tuple[Draft | None, KvFile | None]:
+    """How drafts are made, and the file of the model that makes them, if one does."""
+    if draft is None:
+        return None, None
+    case, source = draft.source
+    if case == "model":
+        return Draft(draft.tokens), source
+    return Draft(draft.tokens, source), None
+
+
 async def generate(caller: Caller, file: KvFile, tokens: Any, options: Any) -> Generation:
     _check_stop_strings(options.stop_strings)
+    draft, draft_file = _draft(options.draft)
     wanted = GenerateOptions(
         sampling=sampling_of(options.sampling),
         max_tokens=options.max_tokens,
@@ -311,11 +361,13 @@ async def generate(caller: Caller, file: KvFile, tokens: Any, options: Any) -> G
         chunk_tokens=options.chunk_tokens,
         chunk_ms=options.chunk_ms,
         constraint=None if options.constraint is None else options.constraint.id,
+        draft=draft,
     )
     generation = Generation(caller, file)
     file.begin()
+    drafts = None if draft_file is None else draft_file.id
     try:
-        await caller.core.generate(caller.session, file.id, generation.op, tokens, wanted)
+        await caller.core.generate(caller.session, file.id, generation.op, tokens, wanted, drafts)
     except BaseException:
         generation.finish()
         raise
@@ -354,6 +406,10 @@ HANDLERS: Mapping[str, Handler] = {
     "symphony:lip/infer#predict": predict,
     "symphony:lip/infer#[method]prediction.subscribe": prediction_subscribe,
     "symphony:lip/infer#[method]prediction.get": prediction_get,
+    "symphony:lip/infer#pred-all": pred_all,
+    "symphony:lip/infer#predict-all": predict_all,
+    "symphony:lip/infer#[method]predictions.subscribe": predictions_subscribe,
+    "symphony:lip/infer#[method]predictions.get": predictions_get,
     "symphony:lip/infer#generate": generate,
     "symphony:lip/infer#[method]generation.subscribe": generation_subscribe,
     "symphony:lip/infer#[method]generation.next": generation_next,

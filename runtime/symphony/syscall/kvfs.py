@@ -68,6 +68,7 @@ class LockHandle:
 class StatRecord(NamedTuple):
     length: int
     plain: int
+    next_position: int
     unique_pages: int
     shared_pages: int
     tier: str
@@ -86,6 +87,7 @@ def _record(stat: Stat) -> StatRecord:
     return StatRecord(
         stat.length,
         stat.plain,
+        stat.next_position,
         stat.unique_pages,
         stat.shared_pages,
         stat.tier,

@@ -15,6 +15,7 @@ class UsageRecord(NamedTuple):
     prompt_tokens: int
     reused_tokens: int
     generated_tokens: int
+    accepted_tokens: int
     pages: int
     cpu_us: int
     wall_us: int
@@ -31,9 +32,9 @@ def tenant(caller: Caller) -> str:
 def usage_so_far(caller: Caller) -> UsageRecord:
     u = caller.core.usage(caller.session)
     wall_us = (time.monotonic_ns() - caller.started_ns) // 1000
-    return UsageRecord(
-        u.forwards, u.prompt_tokens, u.reused_tokens, u.generated_tokens, u.pages, caller.cpu_ns // 1000, wall_us
-    )
+    cpu_us = caller.cpu_ns // 1000
+    counts = (u.forwards, u.prompt_tokens, u.reused_tokens, u.generated_tokens, u.accepted_tokens, u.pages)
+    return UsageRecord(*counts, cpu_us, wall_us)
 
 
 HANDLERS: Mapping[str, Handler] = {

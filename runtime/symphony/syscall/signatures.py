@@ -70,6 +70,21 @@ LIP_INFER_DISTRIBUTION: Type = (
         ("entropy", ("option", ("f32",))),
     ),
 )
+LIP_INFER_PART: Type = (
+    "record",
+    (
+        ("file", ("borrow", "symphony:lip/kvfs#kv-file")),
+        ("tokens", ("list", LIP_TYPES_TOKEN)),
+        ("outputs", LIP_INFER_OUTPUTS),
+        ("positions", ("option", ("list", ("u32",)))),
+        ("masks", ("list", ("list", ("u32",)))),
+    ),
+)
+LIP_INFER_DRAFT_SOURCE: Type = (
+    "variant",
+    (("prompt-lookup", ("u32",)), ("model", ("borrow", "symphony:lip/kvfs#kv-file"))),
+)
+LIP_INFER_DRAFT: Type = ("record", (("source", LIP_INFER_DRAFT_SOURCE), ("tokens", ("u32",))))
 LIP_INFER_GENERATE_OPTIONS: Type = (
     "record",
     (
@@ -81,6 +96,7 @@ LIP_INFER_GENERATE_OPTIONS: Type = (
         ("chunk-tokens", ("u32",)),
         ("chunk-ms", ("u32",)),
         ("constraint", ("option", ("borrow", "symphony:lip/constraint#constraint"))),
+        ("draft", ("option", LIP_INFER_DRAFT)),
     ),
 )
 LIP_INFER_FINISH_REASON: Type = (
@@ -115,6 +131,7 @@ LIP_KVFS_STAT: Type = (
     (
         ("length", ("u32",)),
         ("plain", ("u32",)),
+        ("next-position", ("u32",)),
         ("unique-pages", ("u32",)),
         ("shared-pages", ("u32",)),
         ("tier", LIP_KVFS_TIER),
@@ -152,6 +169,7 @@ LIP_PROCESS_USAGE: Type = (
         ("prompt-tokens", ("u32",)),
         ("reused-tokens", ("u32",)),
         ("generated-tokens", ("u32",)),
+        ("accepted-tokens", ("u32",)),
         ("pages", ("u32",)),
         ("cpu-us", ("u64",)),
         ("wall-us", ("u64",)),
@@ -219,6 +237,14 @@ SIGNATURES: dict[str, Signature] = {
         (("self", ("borrow", "symphony:lip/infer#prediction")),),
         ("option", ("result", ("list", LIP_INFER_DISTRIBUTION), LIP_TYPES_ERROR)),
     ),
+    "symphony:lip/infer#[method]predictions.subscribe": (
+        (("self", ("borrow", "symphony:lip/infer#predictions")),),
+        ("own", "wasi:io/poll#pollable"),
+    ),
+    "symphony:lip/infer#[method]predictions.get": (
+        (("self", ("borrow", "symphony:lip/infer#predictions")),),
+        ("option", ("list", ("result", ("list", LIP_INFER_DISTRIBUTION), LIP_TYPES_ERROR))),
+    ),
     "symphony:lip/infer#[method]generation.subscribe": (
         (("self", ("borrow", "symphony:lip/infer#generation")),),
         ("own", "wasi:io/poll#pollable"),
@@ -244,6 +270,14 @@ SIGNATURES: dict[str, Signature] = {
             ("readings", LIP_INFER_READINGS),
         ),
         ("result", ("list", LIP_INFER_DISTRIBUTION), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/infer#pred-all": (
+        (("parts", ("list", LIP_INFER_PART)), ("readings", LIP_INFER_READINGS)),
+        ("result", ("own", "symphony:lip/infer#predictions"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/infer#predict-all": (
+        (("parts", ("list", LIP_INFER_PART)), ("readings", LIP_INFER_READINGS)),
+        ("result", ("list", ("result", ("list", LIP_INFER_DISTRIBUTION), LIP_TYPES_ERROR)), LIP_TYPES_ERROR),
     ),
     "symphony:lip/infer#generate": (
         (
@@ -403,6 +437,7 @@ SIGNATURES: dict[str, Signature] = {
 RESOURCES: tuple[str, ...] = (
     "symphony:lip/constraint#constraint",
     "symphony:lip/infer#prediction",
+    "symphony:lip/infer#predictions",
     "symphony:lip/infer#generation",
     "symphony:lip/kvfs#lock",
     "symphony:lip/kvfs#kv-file",

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use lip::{
-    decode, default, emit, encode, fs, join_all, log, models, now, sleep, timeout, tool, tools, usage, Advice, Context,
-    ErrorCode, FinishReason, Level, LockKind, Model, OpenFlags, Readings, Result, Sampling,
+    decode, default, emit, encode, fs, join_all, log, models, now, pred_all, sleep, timeout, tool, tools, usage, Advice,
+    Context, Draft, ErrorCode, FinishReason, Level, LockKind, Model, OpenFlags, Placement, Readings, Result, Sampling,
 };
 use serde_json::{json, Value};
 
@@ -24,6 +24,8 @@ async fn probe(args: Args) -> Result<Value> {
         "shared" => shared().await,
         "moved" => moved().await,
         "pred" => pred().await,
+        "drafts" => drafts().await,
+        "parts" => parts().await,
         "stream" => stream().await,
         "conversation" => conversation().await,
         "together" => together().await,
@@ -38,6 +40,62 @@ async fn probe(args: Args) -> Result<Value> {
         }
         other => Err(lip::Error::new(ErrorCode::NotFound, format!("no case {other}"), "read the probe")),
     }
+}
+
+/// The same text with and without drafts, and how many forwards each took.
+async fn drafts() -> Result<Value> {
+    let mut writer = Context::new()?;
+    let mut found = Vec::new();
+    for kind in ["plain", "lookup", "model", "verify"] {
+        let mut ctx = Context::new()?;
+        ctx.feed("abc");
+        let before = usage().forwards;
+        let sampling = Sampling { max_tokens: 24, stop_tokens: Some(vec![]), ..default() };
+        let tokens = match kind {
+            "lookup" => ctx.generate(Sampling { draft: Some(Draft::default()), ..sampling }).await?.tokens,
+            "model" => ctx.generate_with(sampling, &mut writer).await?.tokens,
+            "verify" => {
+                let mut new = vec![ctx.pred((), default()).await?.argmax()?];
+                let mut tokens = new.clone();
+                while tokens.len() < 24 {
+                    new = ctx.verify(&[new[new.len() - 1], 5, 6]).await?;
+                    tokens.extend(&new);
+                }
+                tokens.truncate(24);
+                tokens
+            }
+            _ => ctx.generate(sampling).await?.tokens,
+        };
+        found.push(json!([tokens, usage().forwards - before]));
+    }
+    Ok(json!({ "runs": found, "held": writer.len()?, "accepted": usage().accepted_tokens }))
+}
+
+/// Several contexts, a tree, a mask: in one step each; beside what forks say.
+async fn parts() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("abcdef").flush().await?;
+    let mut alone = Vec::new();
+    for path in [&[10][..], &[20], &[10, 11]] {
+        alone.push(ctx.fork()?.pred(path, default()).await?.argmax()?);
+    }
+    let (mut one, mut other) = (ctx.fork()?, ctx.fork()?);
+    let before = usage().forwards;
+    let both = pred_all(&mut [(&mut one, vec![10]), (&mut other, vec![20])], default()).await?;
+    let tree = ctx.fork()?.pred_tree(&[10, 20, 11], &[None, None, Some(0)], default()).await?;
+    let steps = usage().forwards - before;
+    let masks = vec![vec![(0, 1), (4, 7)]];
+    let hidden = ctx.fork()?.pred_placed(&[10][..], Placement { masks, positions: None }, default()).await?;
+    let far = Placement { positions: Some(vec![40]), ..default() };
+    let mut moved = ctx.fork()?;
+    moved.pred_placed(&[10][..], far, default()).await?;
+    let wrong = Placement { masks: vec![vec![(0, 9)]], ..default() };
+    let refused = ctx.fork()?.pred_placed(&[10][..], wrong, default()).await.err().map(|error| error.message);
+    let argmax = |found: &[lip::Distribution]| found.iter().map(|one| one.argmax()).collect::<Result<Vec<_>>>();
+    Ok(json!({
+        "alone": alone, "both": argmax(&both)?, "tree": argmax(&tree)?, "steps": steps, "hidden": argmax(&hidden)?,
+        "moved": [moved.stat().next_position, moved.stat().plain], "refused": refused, "lengths": [one.len()?, other.len()?],
+    }))
 }
 
 fn text() -> Result<Value> {

@@ -1,0 +1,160 @@
+//! Several contexts a step, several guesses a step, and tokens that do not see everything before them.
+
+use std::rc::Rc;
+
+use crate::bindings::symphony::lip::infer;
+use crate::context::{Context, Input};
+use crate::error::{Error, ErrorCode, Result};
+use crate::executor::{alone, ready};
+use crate::model::Token;
+use crate::sampling::{Distribution, Readings};
+
+/// How tokens are computed where not as usual. What is computed so, and what follows, is not what the same text would
+/// give: `stat().plain` says how much still is.
+#[derive(Debug, Clone, Default)]
+pub struct Placement {
+    /// What they see: everything (no list), the same for all (one), or a list for each. A list holds ranges
+    /// `[start, end)` of entries, of the new tokens too, ascending. A token always sees itself, never what comes after it.
+    pub masks: Vec<Vec<(u32, u32)>>,
+    /// Where each of them is; else each follows the one before it.
+    pub positions: Option<Vec<u32>>,
+}
+
+/// `pred` for each of several contexts, in one step where they fit; the same is asked of all. Beam and tree search take a
+/// step a level with it, at about the price of one call.
+///
+/// All of them start or none. Where some fail after that, the first error is returned, and the others hold their tokens.
+/// Errors: those of `pred`.
+pub async fn pred_all(parts: &mut [(&mut Context, Vec<Token>)], readings: Readings) -> Result<Vec<Distribution>> {
+    let mut tokens = Vec::new();
+    for (context, new) in parts.iter_mut() {
+        let new = context.prepare(Input::from(&*new))?;
+        tokens.push([&context.buffer[..], &new].concat());
+    }
+    let wishes = parts.iter().zip(tokens).map(|((context, _), tokens)| infer::Part {
+        file: &context.file,
+        tokens,
+        outputs: infer::Outputs::Last,
+        positions: None,
+        masks: Vec::new(),
+    });
+    let answers = predict(&wishes.collect::<Vec<_>>(), &readings.record()).await?;
+    for ((context, _), answer) in parts.iter_mut().zip(&answers) {
+        if answer.is_ok() {
+            context.buffer.clear();
+        }
+    }
+    let one = |mut answer: Vec<infer::Distribution>| answer.pop().ok_or_else(nothing);
+    let found = answers.into_iter().map(|answer| Ok(Distribution::new(answer.and_then(one)?, &readings.logprobs)));
+    found.collect()
+}
+
+impl Context {
+    /// Append `tokens`, placed as told: the distribution after each of them. What is buffered is computed first, as usual.
+    pub async fn pred_placed<'a>(
+        &mut self,
+        tokens: impl Into<Input<'a>>,
+        placement: Placement,
+        readings: Readings,
+    ) -> Result<Vec<Distribution>> {
+        let tokens = self.prepare(tokens.into())?;
+        self.flush().await?;
+        let total = self.file.length() + tokens.len() as u32;
+        let masks = placement.masks.iter().map(|visible| runs(visible, total)).collect::<Result<_>>()?;
+        let outputs = infer::Outputs::Every;
+        let part = infer::Part { file: &self.file, tokens, outputs, positions: placement.positions, masks };
+        let mut answers = predict(&[part], &readings.record()).await?;
+        let answer = answers.pop().ok_or_else(nothing)??;
+        Ok(answer.into_iter().map(|raw| Distribution::new(raw, &readings.logprobs)).collect())
+    }
+
+    /// Append a tree of tokens: the distribution after each, in one step, as separate forks would give it.
+    ///
+    /// `parents[i]` is the index of the token that token i follows, or none for the end of the context; parents come
+    /// first. Go on with one branch by `extract`, or `truncate`.
+    pub async fn pred_tree(
+        &mut self,
+        tokens: &[Token],
+        parents: &[Option<usize>],
+        readings: Readings,
+    ) -> Result<Vec<Distribution>> {
+        self.flush().await?;
+        let (length, first) = (self.file.length(), self.file.stat().next_position);
+        let mut paths: Vec<Vec<u32>> = Vec::new();
+        for (index, parent) in parents.iter().enumerate() {
+            let mut path = match parent {
+                Some(parent) if *parent < index => paths[*parent].clone(),
+                Some(parent) => return Err(invalid(format!("parents[{index}] is {parent}, which comes later"))),
+                None => Vec::new(),
+            };
+            path.push(index as u32);
+            paths.push(path);
+        }
+        let shown = |path: &Vec<u32>| {
+            let own = path.iter().map(|i| (length + i, length + i + 1));
+            std::iter::once((0, length)).chain(own).collect()
+        };
+        let masks = paths.iter().map(shown).collect();
+        let positions = Some(paths.iter().map(|path| first + path.len() as u32 - 1).collect());
+        self.pred_placed(tokens, Placement { masks, positions }, readings).await
+    }
+
+    /// Append `tokens[0]`, and as many of the others as the model would write behind it; all in one step. Greedy.
+    ///
+    /// What it writes: the accepted ones, and one more of its own, which is not appended.
+    pub async fn verify(&mut self, tokens: &[Token]) -> Result<Vec<Token>> {
+        let found = self.pred_every(tokens, Readings::default()).await?;
+        let mut drawn = found.iter().map(Distribution::argmax).collect::<Result<Vec<_>>>()?;
+        let right = drawn.iter().zip(&tokens[1..]).take_while(|(own, guess)| own == guess).count();
+        let length = self.file.length() - (tokens.len() - 1 - right) as u32;
+        self.file.truncate(length)?;
+        drawn.truncate(right + 1);
+        Ok(drawn)
+    }
+}
+
+type Answers = Vec<std::result::Result<Vec<infer::Distribution>, Error>>;
+
+async fn predict(parts: &[infer::Part<'_>], readings: &infer::Readings<'_>) -> Result<Answers> {
+    let answers = if alone().await {
+        infer::predict_all(parts, readings)?
+    } else {
+        let predictions = infer::pred_all(parts, readings)?;
+        let pollable = Rc::new(predictions.subscribe());
+        loop {
+            ready(&pollable).await;
+            if let Some(answers) = predictions.get() {
+                break answers;
+            }
+        }
+    };
+    Ok(answers.into_iter().map(|answer| answer.map_err(Error::from)).collect())
+}
+
+/// The lengths of the stretches of `total` entries that are in turn visible and hidden.
+fn runs(visible: &[(u32, u32)], total: u32) -> Result<Vec<u32>> {
+    let (mut lengths, mut at) = (vec![0], 0);
+    for &(start, end) in visible {
+        if start < at || end < start || total < end {
+            return Err(invalid(format!("a mask shows entries {start} to {end}; there are {total}")));
+        }
+        if start == at {
+            *lengths.last_mut().expect("it has one") += end - start;
+        } else {
+            lengths.extend([start - at, end - start]);
+        }
+        at = end;
+    }
+    if at < total {
+        lengths.push(total - at);
+    }
+    Ok(lengths)
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorCode::Invalid, message, "")
+}
+
+fn nothing() -> Error {
+    Error::new(ErrorCode::Internal, "the host gave no distribution", "")
+}
