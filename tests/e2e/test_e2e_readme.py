@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from built_samples import keep
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -80,6 +81,7 @@ def test_serving(tmp_path: Path, port: int) -> None:
         wasm = tmp_path / "completion.wasm"
         done = shell(build.replace("completion.wasm", str(wasm)))
         assert done.returncode == 0, done.stderr
+        keep("completion", wasm)
         wait_until_ready(port)
         outputs: list[str] = []
         for curl in curls:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from built_samples import component, source
 
 from symphony import Runtime
 from symphony.http.app import create_app
-from symphony.program.build import build
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -23,10 +23,6 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "weather": {"question": "What is the weather in Paris?"},
     "notes": {"question": "What is MAX_FILES?"},
 }
-
-
-def source(name: str) -> Path:
-    return ROOT / "samples" / name / f"{name}.py"
 
 
 def tools() -> dict[str, Any]:
@@ -50,9 +46,8 @@ async def over_http(runtime: Runtime, program: bytes, args: dict[str, Any]) -> A
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_sample_gives_the_same_result_on_every_path(name: str, tmp_path: Path) -> None:
     args = SAMPLES[name]
-    component = tmp_path / f"{name}.wasm"
-    build(source(name), component)
-    content = {program: program.read_bytes() for program in (source(name), component)}
+    program = component(name)
+    content = {path: path.read_bytes() for path in (source(name), program)}
 
     async def fresh(program: Path, http: bool) -> Any:
         """On a host of its own, so that no path finds what another one left."""
@@ -64,7 +59,7 @@ def test_a_sample_gives_the_same_result_on_every_path(name: str, tmp_path: Path)
             return result
 
     async def scenario() -> list[Any]:
-        return [await fresh(p, http) for p in (source(name), component) for http in (False, True)]
+        return [await fresh(p, http) for p in (source(name), program) for http in (False, True)]
 
     results = asyncio.run(scenario())
     assert results[0] not in (None, "", [], {})

@@ -11,7 +11,7 @@ from program_guests import run
 from symphony.errors import Invalid, InvalidProgram, NotFound
 from symphony.program.build import build, main_file
 from symphony.program.programs import Programs
-from symphony.program.toolchain import Kit, componentize, find_kit
+from symphony.program.toolchain import find_kit
 from symphony.sandbox import Sandbox
 
 APP = """
@@ -63,8 +63,6 @@ def test_a_folder_becomes_a_component(sandbox: Sandbox, cache: Path, tmp_path: P
     ("source", "message"),
     [
         ("def broken(:\n", r'broken.py cannot be built:\n  File "broken.py", line 1\n    def broken\(:'),
-        ("import numpy\n", "No module named 'numpy'"),
-        ("x = 1\n", "the program has no entry point"),
         ("import lip\nlip.encode('x')\n", r"(?s)line 2, in <module>\n    lip.encode\(.x.\)\n.*runs during the build"),
     ],
 )
@@ -112,6 +110,5 @@ def test_the_kit_is_found_here() -> None:
 def test_nothing_of_this_environment_gets_in(tmp_path: Path) -> None:
     """componentize-py bundles the active site-packages unless it is kept from it: pytest must not be found."""
     (tmp_path / "peeks.py").write_text("import pytest\n")
-    kit: Kit = find_kit()
     with pytest.raises(InvalidProgram, match="No module named 'pytest'"):
-        componentize(kit, "peeks", [tmp_path], tmp_path / "out.wasm")
+        build(tmp_path / "peeks.py", tmp_path / "out.wasm")
