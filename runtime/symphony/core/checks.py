@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 
 from symphony.core.messages import Draft, GenerateOptions, Readings, Sampling
-from symphony.engine.messages import ModelInfo
+from symphony.engine.messages import ModelInfo, mask_bytes
 from symphony.errors import Invalid, LimitExceeded
 from symphony.param import (
     MAX_DRAFT_TOKENS,
@@ -48,8 +48,19 @@ def check_readings(readings: Readings, outputs: int, info: ModelInfo) -> None:
         raise Invalid(f"readings: top-k is {readings.top_k}", f"ask for at most {MAX_TOP_K}")
     if readings.logprobs:
         check_ids(readings.logprobs, info)
+    if readings.allowed is not None:
+        _check_allowed(readings.allowed, info)
     if readings.sample is not None:
         check_sampling(readings.sample, info)
+
+
+def _check_allowed(mask: bytes, info: ModelInfo) -> None:
+    if len(mask) != mask_bytes(info.vocab_size):
+        raise Invalid(
+            f"allowed: a mask of {len(mask) // 4} words", f"this model's have {mask_bytes(info.vocab_size) // 4}"
+        )
+    if not int.from_bytes(mask, "little") & ((1 << info.vocab_size) - 1):
+        raise Invalid("allowed: no token's bit is set", "allow at least one")
 
 
 def _too_much(readings: Readings, outputs: int, fits: int) -> LimitExceeded:
