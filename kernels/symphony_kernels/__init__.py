@@ -15,7 +15,7 @@ import torch
 
 from symphony_kernels.interface import BackendUnavailable, DecodePlanner, PagedAttention, PoolShape, Ragged, SmallOps
 
-BACKENDS = ("torch", "triton")
+BACKENDS = ("flash", "triton", "torch")
 
 __all__ = [
     "BACKENDS",
@@ -54,6 +54,12 @@ def open_attention(
         from symphony_kernels.triton.backend import TritonAttention
 
         return TritonAttention(shape, rope, scale, dtype, device)
+    if name == "flash":
+        if problem := _triton_problem(device):
+            raise BackendUnavailable(f"the flash attention leaves some work to Triton: {problem}")
+        from symphony_kernels.flash import FlashAttention
+
+        return FlashAttention(shape, rope, scale, dtype, device)
     raise BackendUnavailable(f"there is no attention back end {name!r}; there are {', '.join(BACKENDS)}")
 
 

@@ -1,1 +1,1 @@
-"""The CPU's attention as a native operation, where a compiler is present; nothing depends on it."""
+"""The CPU's attention and products as native operations, where a compiler is present; nothing depends on them."""

@@ -1,8 +1,8 @@
-"""Compile the native operation for this very machine, once, and load it.
+"""Compile the native operations for this very machine, once, and load it.
 
 The library lies in the cache directory under a name that is a hash of the source, the flags, the compiler and the
 processor, and is put there by a rename: processes that build at the same time do not disturb each other, and a changed
-source is another file. `SYMPHONY_NATIVE=0` turns it off. It knows nothing of attention.
+source is another file. `SYMPHONY_NATIVE=0` turns it off. It knows nothing of what they do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("attention.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("attention.cpp", "linear.cpp"))
+HEADER = Path(__file__).with_name("vectors.h")
 SWITCH = "SYMPHONY_NATIVE"
 """Environment variable: "0" means that nothing is built or loaded."""
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
@@ -36,7 +37,7 @@ def load() -> ctypes.CDLL | None:
         return None
     compiler = find_compiler()
     if compiler is None:
-        _log.info("no C++ compiler: attention runs in torch alone, which is slower for many rows")
+        _log.info("no C++ compiler: the CPU uses torch alone, which is slower")
         return None
     return _load(compiler, cache_directory())
 
@@ -55,23 +56,23 @@ def cache_directory() -> Path:
 def _load(compiler: str, directory: Path) -> ctypes.CDLL | None:
     """Once a process: a machine where this fails is not asked again and again."""
     try:
-        path = directory / f"attention-{_key(compiler)}.so"
+        path = directory / f"native-{_key(compiler)}.so"
         if not path.exists():
             compile_source(compiler, path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as e:
         _log.warning(
-            "the native attention cannot be had, torch's is used instead: %s (%s=0 turns this off)", _why(e), SWITCH
+            "the native operations cannot be had, torch's are used instead: %s (%s=0 turns this off)", _why(e), SWITCH
         )
         return None
 
 
 def compile_source(compiler: str, path: Path) -> None:
     """Compile to `path`. Raises OSError, SubprocessError."""
-    _log.info("compiling the native attention with %s, once", compiler)
+    _log.info("compiling the native operations with %s, once", compiler)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        made = Path(scratch) / "attention.so"
+        made = Path(scratch) / "native.so"
         attempts = _attempts(compiler, made)
         next(attempts)()
         if not made.exists():
@@ -81,7 +82,7 @@ def compile_source(compiler: str, path: Path) -> None:
 
 def _attempts(compiler: str, made: Path) -> Iterator[Callable[[], object]]:
     """With threads, whatever comes of it; and without, where that raises."""
-    command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+    command = [compiler, *FLAGS, "-o", str(made), *map(str, SOURCES)]
     run = functools.partial(subprocess.run, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
     yield lambda: run([*command, THREADS])
     yield lambda: run(command, check=True)
@@ -89,7 +90,8 @@ def _attempts(compiler: str, made: Path) -> Iterator[Callable[[], object]]:
 
 def _key(compiler: str) -> str:
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=SECONDS, check=True).stdout
-    facts = (SOURCE.read_bytes(), repr((FLAGS, THREADS)).encode(), version, _processor())
+    sources = [path.read_bytes() for path in (*SOURCES, HEADER)]
+    facts = (*sources, repr((FLAGS, THREADS)).encode(), version, _processor())
     return hashlib.sha256(b"\0".join(facts)).hexdigest()[:20]
 
 

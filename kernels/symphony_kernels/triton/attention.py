@@ -6,7 +6,7 @@ those of a sequence, or those of many that begin with the same pages. Parts are 
 """
 
 # Triton compiles these functions from their source; neither linter nor type checker knows its dialect.
-# ruff: noqa: N803
+# ruff: noqa: N803, N806
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pyright: reportOperatorIssue=false
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from symphony_kernels.triton.tiles import LOG2_E, fold
 
@@ -51,11 +52,14 @@ class Hidden:
     """[T] int32"""
 
 
-@triton.jit(do_not_specialize=["total", "splits", "part_0", "stride_table", "words", "rows"])
+@triton.jit(do_not_specialize=["total", "splits", "part_0", "stride_table", "words", "rows", "k_row", "v_row"])
 def _attention(
     q_ptr,
-    k_ptr,
-    v_ptr,
+    pool,
+    tiles,
+    k_row,
+    v_row,
+    page_rows,
     out_ptr,
     part_ptr,
     lse_ptr,
@@ -67,9 +71,6 @@ def _attention(
     mask_ptr,
     words,
     stride_q,
-    stride_page,
-    stride_slot,
-    stride_head,
     stride_table,
     scale,
     rows,
@@ -87,6 +88,7 @@ def _attention(
     INDEXED: tl.constexpr,
     WINDOW: tl.constexpr,
     BITS: tl.constexpr,
+    BULK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     block = tl.program_id(0)
@@ -132,23 +134,22 @@ def _attention(
     m_i = tl.full([BM], float("-inf"), tl.float32)
     l_i = tl.zeros([BM], tl.float32)
     acc = tl.zeros([BM, DP], tl.float32)
-    k_base = k_ptr + head * stride_head
-    v_base = v_ptr + head * stride_head
+    WIDTH: tl.constexpr = HEADS // GROUP * D
     table = table_ptr + b.to(tl.int64) * stride_table
     if WINDOW:
         begin = tl.minimum(tl.maximum(begin, lo), middle)
         acc, m_i, l_i = fold(
-            acc, m_i, l_i, q, k_base, v_base, table, lo, begin, least, limit, bits_ptr, mask, words,
-            stride_page, stride_slot, scale, D, DP, PAGE, BN, True, BITS, PRECISION,
+            acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, head * D, table, lo, begin, least, limit,
+            bits_ptr, mask, words, scale, D, DP, WIDTH, PAGE, BN, True, BITS, BULK, PRECISION,
         )  # fmt: skip
         lo = begin
     acc, m_i, l_i = fold(
-        acc, m_i, l_i, q, k_base, v_base, table, lo, middle, least, limit, bits_ptr, mask, words,
-        stride_page, stride_slot, scale, D, DP, PAGE, BN, False, BITS, PRECISION,
+        acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, head * D, table, lo, middle, least, limit,
+        bits_ptr, mask, words, scale, D, DP, WIDTH, PAGE, BN, False, BITS, BULK, PRECISION,
     )  # fmt: skip
     acc, m_i, l_i = fold(
-        acc, m_i, l_i, q, k_base, v_base, table, middle, hi, least, limit, bits_ptr, mask, words,
-        stride_page, stride_slot, scale, D, DP, PAGE, BN, True, BITS, PRECISION,
+        acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, head * D, table, middle, hi, least, limit,
+        bits_ptr, mask, words, scale, D, DP, WIDTH, PAGE, BN, True, BITS, BULK, PRECISION,
     )  # fmt: skip
     norm = tl.where(l_i > 0, l_i, 1.0)
     acc = acc / norm[:, None]
@@ -194,10 +195,19 @@ def tile(dtype: torch.dtype, interpreted: bool) -> int:
     return 32 if interpreted or dtype == torch.float32 else 64  # in fp32 shared memory is the limit
 
 
+def block(width: int, dtype: torch.dtype) -> tuple[int, int, int]:
+    """Queries times query heads a program, its warps, and its stages, for rows of so many; as measured on an H200."""
+    if width <= 16:
+        return 16, 2, 3
+    if width <= 64 or dtype == torch.float32:
+        return 64, 4, 3
+    return 128, 8, 3
+
+
 def attend(
     qkv: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
+    pool: torch.Tensor,
+    layer: int,
     out: torch.Tensor,
     launches: Sequence[Launch],
     hidden: Hidden,
@@ -205,8 +215,8 @@ def attend(
 ) -> None:
     """Attention of the launches' queries; several launches, or splits, are parts of the same queries' results.
 
-    `qkv`: [T, heads + 2 kv_heads, D], contiguous, rotated. `keys`, `values`: one layer's view of the pool,
-    [pages, page_size, kv_heads, D]. `out`: [T, heads, D], contiguous; written where there are queries.
+    `qkv`: [T, heads + 2 kv_heads, D], contiguous, rotated. `pool`: [pages, layers, 2, page_size, kv_heads, D],
+    contiguous. `out`: [T, heads, D], contiguous; written where there are queries.
     """
     total, heads, size = out.shape
     parts = sum(launch.splits for launch in launches)
@@ -216,7 +226,7 @@ def attend(
         lse = torch.full((parts, total, heads), float("-inf"), dtype=torch.float32, device=out.device)
     done = 0
     for launch in launches:
-        _launch(qkv, keys, values, out, part, lse, launch, hidden, scale, done, parts > 1)
+        _launch(qkv, pool, layer, out, part, lse, launch, hidden, scale, done, parts > 1)
         done += launch.splits
     if parts > 1:
         _merge[(total, heads)](
@@ -227,8 +237,8 @@ def attend(
 
 def _launch(
     qkv: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
+    pool: torch.Tensor,
+    layer: int,
     out: torch.Tensor,
     part: torch.Tensor,
     lse: torch.Tensor,
@@ -239,22 +249,31 @@ def _launch(
     split: bool,
 ) -> None:
     total, heads, size = out.shape
-    page, kv_heads = keys.shape[1], keys.shape[2]
+    _, layers, _, page, kv_heads, _ = pool.shape
     group, table, bits = heads // kv_heads, launch.table, hidden.bits
     width = launch.most_queries * group
-    bm = 16 if width <= 16 else 64 if width <= 64 else 128
-    if qkv.dtype == torch.float32:
-        bm = min(bm, 64)
+    bm, warps, stages = block(width, qkv.dtype)
+    bn, padded = tile(qkv.dtype, not qkv.is_cuda), triton.next_power_of_2(size)
+    bulk = page >= bn and size == padded and bm > 16 and copies_in_bulk(pool)
     rows = table.shape[0]
     _attention[(triton.cdiv(width, bm), kv_heads, rows * launch.splits)](
-        qkv, keys, values, out, part, lse, launch.control, launch.control if launch.index is None else launch.index,
+        qkv, pool,
+        TensorDescriptor.from_tensor(pool.view(-1, kv_heads * size), [bn, size]) if bulk else pool,
+        2 * layer * page, (2 * layer + 1) * page, 2 * layers * page, out, part, lse,
+        launch.control, launch.control if launch.index is None else launch.index,
         table, table if hidden.firsts is None else hidden.firsts, table if bits is None else bits,
         table if hidden.mask_of is None else hidden.mask_of, 0 if bits is None else bits.shape[1],
-        qkv.stride(0), keys.stride(0), keys.stride(1), keys.stride(2), table.stride(0), scale * LOG2_E,
+        qkv.stride(0), table.stride(0), scale * LOG2_E,
         rows, total, launch.splits, part_0,
-        HEADS=heads, GROUP=group, D=size, DP=triton.next_power_of_2(size), PAGE=page, BM=bm,
-        BN=tile(qkv.dtype, not qkv.is_cuda), SPLIT=split, INDEXED=launch.index is not None,
-        WINDOW=hidden.firsts is not None, BITS=bits is not None,
-        PRECISION="ieee" if qkv.dtype == torch.float32 else "tf32",
-        num_warps=2 if bm == 16 else 4 if bm == 64 else 8, num_stages=3,
+        HEADS=heads, GROUP=group, D=size, DP=padded, PAGE=page, BM=bm, BN=bn,
+        SPLIT=split, INDEXED=launch.index is not None,
+        WINDOW=hidden.firsts is not None, BITS=bits is not None, BULK=bulk,
+        PRECISION="ieee" if qkv.dtype == torch.float32 else "tf32", num_warps=warps, num_stages=stages,
     )  # fmt: skip
+
+
+def copies_in_bulk(pool: torch.Tensor) -> bool:
+    """Whether the GPU has a copy engine for tiles (Hopper and later), for this type."""
+    if pool.dtype.itemsize != 2:
+        return False
+    return not pool.is_cuda or torch.cuda.get_device_capability(pool.device) >= (9, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class TritonAttention(PageMajorPool):
         self._tile = attention.tile(dtype, device.type != "cuda")
         self._planner = Planner(shape, self._tile, device)
 
-    def plan(self, rows: Ragged) -> Plan:
+    def plan(self, rows: Ragged) -> Any:
         return self._planner.plan(rows)
 
     def decode_plan(
@@ -48,7 +49,7 @@ class TritonAttention(PageMajorPool):
         positions: torch.Tensor,
         slots: torch.Tensor,
         firsts: torch.Tensor,
-    ) -> Plan:
+    ) -> Any:
         """See `interface.DecodePlanner`."""
         return self._planner.decodes(entries, block_table, positions, slots, firsts)
 
@@ -63,11 +64,10 @@ class TritonAttention(PageMajorPool):
         return out.flatten(1)
 
     def _attend(self, layer: int, qkv: torch.Tensor, out: torch.Tensor, work: Work) -> None:
-        keys, values = self.pool[:, layer, 0], self.pool[:, layer, 1]
         if work.launches:
-            attention.attend(qkv, keys, values, out, work.launches, work.hidden, self.scale)
+            attention.attend(qkv, self.pool, layer, out, work.launches, work.hidden, self.scale)
         if work.decodes is not None:
-            decode.attend(qkv, keys, values, out, work.decodes, self._tile, self.scale)
+            decode.attend(qkv, self.pool, layer, out, work.decodes, self._tile, self.scale)
 
     def copy_pages(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
         pages.copy_pages(self.pool, self._to(np.array(sources)), self._to(np.array(destinations)))

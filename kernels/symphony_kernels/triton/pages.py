@@ -108,6 +108,31 @@ def _copy_entries(
     tl.store(target_ptr + target + TARGET_PAGE * WIDTH + i, values, mask=i < WIDTH)
 
 
+@triton.jit
+def _gather(
+    pool_ptr,
+    slot_ptr,
+    out_ptr,
+    count,
+    stride_page,
+    stride_part,
+    WIDTH: tl.constexpr,
+    PAGE: tl.constexpr,
+    ENTRIES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """ENTRIES entries, keys or values: WIDTH elements each."""
+    n = tl.program_id(0) * ENTRIES + tl.arange(0, ENTRIES)
+    part = tl.program_id(1).to(tl.int64)
+    i = tl.arange(0, BLOCK)
+    slot = tl.load(slot_ptr + n, mask=n < count, other=0)
+    source = slot // PAGE * stride_page + part * stride_part + slot % PAGE * WIDTH
+    real = (n < count)[:, None] & (i < WIDTH)[None, :]
+    x = tl.load(pool_ptr + source[:, None] + i[None, :], mask=real)
+    place = (part * count + n) * WIDTH
+    tl.store(out_ptr + place[:, None] + i[None, :], x, mask=real)
+
+
 def rope_write(
     qkv: torch.Tensor,
     positions: torch.Tensor,
@@ -125,6 +150,21 @@ def rope_write(
         HEADS=all_heads - 2 * kv_heads, KV_HEADS=kv_heads, D=size, DP=triton.next_power_of_2(size), PAGE=page,
         BLOCK=HEADS_BLOCK, num_warps=4,
     )  # fmt: skip
+
+
+def gather(layer: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+    """[2, n, kv_heads, D]: keys and values of entries. `layer`: one layer's view of the pool, [pages, 2, page_size,
+    kv_heads, D]; `slots`: [n] int64."""
+    _, parts, page, kv_heads, size = layer.shape
+    count, width = len(slots), kv_heads * size
+    out = torch.empty(parts, count, kv_heads, size, dtype=layer.dtype, device=layer.device)
+    block = triton.next_power_of_2(width)
+    entries = max(1, COPY_BLOCK // block)
+    _gather[(triton.cdiv(count, entries), parts)](
+        layer, slots, out, count, layer.stride(0), layer.stride(1),
+        WIDTH=width, PAGE=page, ENTRIES=entries, BLOCK=block, num_warps=4,
+    )  # fmt: skip
+    return out
 
 
 def copy_pages(pool: torch.Tensor, sources: torch.Tensor, destinations: torch.Tensor) -> None:

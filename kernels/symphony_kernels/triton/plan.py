@@ -62,11 +62,12 @@ class Planner:
         cuda = device.type == "cuda"
         self._processors = torch.cuda.get_device_properties(device).multi_processor_count if cuda else 4
 
-    def plan(self, rows: Ragged) -> Plan:
-        """A plan for any step."""
+    def plan(self, rows: Ragged, which: npt.NDArray[np.bool_] | None = None) -> Plan:
+        """A plan for any step. `which`: [B], the rows to attend; None: all."""
         plain = np.ones(rows.tokens, np.bool_) if rows.mask_of is None else rows.mask_of < 0
+        which = np.ones(len(rows.query_lens), np.bool_) if which is None else which
         alone = (rows.query_lens == 1) & plain[rows.starts]
-        decodes, others = np.flatnonzero(alone), np.flatnonzero(~alone)
+        decodes, others = np.flatnonzero(alone & which), np.flatnonzero(~alone & which)
         real = int(rows.query_lens.sum())
         masked = rows.masks is not None and not bool(plain[:real].all())
         bits, mask_of = self._masks(rows) if masked else None, rows.mask_of

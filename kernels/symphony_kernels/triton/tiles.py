@@ -22,8 +22,12 @@ def fold(
     m_i,
     l_i,
     q,
-    k_base,
-    v_base,
+    pool,
+    tiles,
+    k_row,
+    v_row,
+    page_rows,
+    column,
     table,
     lo,
     hi,
@@ -32,19 +36,22 @@ def fold(
     bits,
     mask,
     words,
-    stride_page,
-    stride_slot,
     scale,
     D: tl.constexpr,
     DP: tl.constexpr,
+    WIDTH: tl.constexpr,
     PAGE: tl.constexpr,
     BN: tl.constexpr,
     MASKED: tl.constexpr,
     BITS: tl.constexpr,
+    BULK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Fold the keys [lo, hi) into the running maximum, sum and output; `lo` is a multiple of BN.
 
+    The pool is rows of WIDTH elements, each the keys or values of an entry in a layer, `page_rows` from page to page;
+    those of page 0 begin at `k_row` and `v_row`, a head's elements at `column`. BULK: whole tiles come by the copy
+    engine, through `tiles`, a descriptor of the pool.
     MASKED: key n only for rows that see it, least <= n < limit, and with BITS only if their mask's bit n is set or n is
     the last before the limit. `bits`: words of all masks, `words` each; `mask`: which one a row has, or -1.
     """
@@ -52,18 +59,20 @@ def fold(
     for n0 in tl.range(lo, hi, BN):
         n = n0 + tl.arange(0, BN)
         if PAGE >= BN:  # a tile lies inside one page
-            page = tl.load(table + n0 // PAGE).to(tl.int64)
-            at = page * stride_page + (n0 % PAGE + tl.arange(0, BN)) * stride_slot
+            first = tl.load(table + n0 // PAGE).to(tl.int64) * page_rows + n0 % PAGE
+            row = first + tl.arange(0, BN)
         else:
-            page = tl.load(table + n // PAGE, mask=n < hi, other=0).to(tl.int64)
-            at = page * stride_page + (n % PAGE) * stride_slot
-        place = at[:, None] + d[None, :]
+            first = tl.zeros([1], tl.int64)
+            row = tl.load(table + n // PAGE, mask=n < hi, other=0).to(tl.int64) * page_rows + n % PAGE
+        place = row[:, None] * WIDTH + column + d[None, :]
         if MASKED:
-            k = tl.load(k_base + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
+            k = tl.load(pool + k_row * WIDTH + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
+        elif BULK:
+            k = tiles.load([k_row + first.to(tl.int32), column])
         elif D < DP:
-            k = tl.load(k_base + place, mask=(d < D)[None, :], other=0.0)
+            k = tl.load(pool + k_row * WIDTH + place, mask=(d < D)[None, :], other=0.0)
         else:
-            k = tl.load(k_base + place)
+            k = tl.load(pool + k_row * WIDTH + place)
         s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
         if MASKED:
             seen = (n < hi)[None, :] & (n[None, :] < limit[:, None]) & (n[None, :] >= least[:, None])
@@ -83,11 +92,13 @@ def fold(
         l_i = l_i * shrink + tl.sum(p, 1)
         acc = acc * shrink[:, None]
         if MASKED:
-            v = tl.load(v_base + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
+            v = tl.load(pool + v_row * WIDTH + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
+        elif BULK:
+            v = tiles.load([v_row + first.to(tl.int32), column])
         elif D < DP:
-            v = tl.load(v_base + place, mask=(d < D)[None, :], other=0.0)
+            v = tl.load(pool + v_row * WIDTH + place, mask=(d < D)[None, :], other=0.0)
         else:
-            v = tl.load(v_base + place)
+            v = tl.load(pool + v_row * WIDTH + place)
         acc = tl.dot(p.to(q.dtype), v, acc, input_precision=PRECISION)
         m_i = m_new
     return acc, m_i, l_i

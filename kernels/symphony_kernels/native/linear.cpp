@@ -1,0 +1,89 @@
+// Products with a weight that lies in panels: what a step spends its time on.
+//
+// The weight [out][in] is stored as panels of 2 W outputs, [out / 2 W][in][2 W], so that it is read front to back, at the
+// memory's speed, while several rows share what was read. A row's result does not depend on how many rows there are.
+// fp32 only.
+
+#include "vectors.h"
+
+namespace {
+
+constexpr int PANEL = 2 * W;
+constexpr int ROWS = W == 16 ? 12 : 6;   // that are in registers together
+constexpr int64_t BLOCK_BYTES = 256 << 10;  // of rows that stay in the second cache while all panels pass
+
+enum After { NOTHING = 0, SILU = 1, ADD = 2, MULTIPLY = 3 };
+
+inline Vec silu(Vec x) {
+  Vec e = exponential(x > 0.f ? -x : x);
+  return x * (x > 0.f ? all(1.f) : e) / (e + 1.f);
+}
+
+inline Vec after(Vec x, const float* bias, const float* other, int what) {
+  if (bias) x += load(bias);
+  if (what == SILU) return silu(x);
+  if (what == ADD) return x + load(other);
+  if (what == MULTIPLY) return x * load(other);
+  return x;
+}
+
+// R rows against one panel
+template <int R>
+void panel(const float* x, const float* weight, const float* bias, const float* other, float* out, int64_t in,
+           int64_t outs, int what) {
+  Vec acc[R][2] = {};
+  for (int64_t k = 0; k < in; k++) {
+    const Vec a = load(weight + k * PANEL), b = load(weight + k * PANEL + W);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      const float each = x[r * in + k];
+      acc[r][0] += a * each, acc[r][1] += b * each;
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int v = 0; v < 2; v++) {
+      const int64_t at = r * outs + v * W;
+      store(out + at, after(acc[r][v], bias ? bias + v * W : nullptr, other + at, what));
+    }
+}
+
+// The kernel for as many rows as there are, at most R
+template <int R, typename... Rest>
+inline void some(int64_t rows, Rest... rest) {
+  if constexpr (R > 1)
+    if (rows < R) return some<R - 1>(rows, rest...);
+  panel<R>(rest...);
+}
+
+}  // namespace
+
+extern "C" {
+
+int symphony_panel() { return PANEL; }
+
+// packed: [outs / PANEL][in][PANEL]
+void symphony_pack(const float* weight, float* packed, int64_t outs, int64_t in) {
+  for (int64_t p = 0; p < outs; p += PANEL)
+    for (int64_t k = 0; k < in; k++)
+      for (int64_t n = 0; n < PANEL; n++) packed[p * in + k * PANEL + n] = weight[(p + n) * in + k];
+}
+
+// x: [rows][in], other and out: [rows][outs]; outs is a multiple of PANEL. `other` is read only if `what` needs it.
+void symphony_linear(const float* x, const float* packed, const float* bias, const float* other, float* out,
+                     int64_t rows, int64_t in, int64_t outs, int what, int64_t threads) {
+  if (what < ADD) other = out;
+  const int64_t panels = outs / PANEL, block = std::max<int64_t>(1, panels / (threads * 4));
+  const int64_t most = std::max<int64_t>(1, BLOCK_BYTES / (in * 4 * ROWS)) * ROWS;
+  spread((panels + block - 1) / block, threads, [&](int64_t b) {
+    for (int64_t first = 0; first < rows; first += most)
+      for (int64_t p = b * block; p < std::min(panels, (b + 1) * block); p++) {
+        const float *w = packed + p * PANEL * in, *shift = bias ? bias + p * PANEL : nullptr;
+        for (int64_t r = first, end = std::min(rows, first + most); r < end; r += ROWS) {
+          const int64_t at = r * outs + p * PANEL;
+          some<ROWS>(std::min<int64_t>(ROWS, end - r), x + r * in, w, shift, other + at, out + at, in, outs, what);
+        }
+      }
+  });
+}
+
+}  // extern "C"
