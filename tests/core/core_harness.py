@@ -8,8 +8,7 @@ import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from naive_victims import watch
-
+from core.naive_victims import watch
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
 from symphony.core.messages import Chunk, GenerateOptions, Reading, Readings
