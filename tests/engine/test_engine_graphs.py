@@ -3,7 +3,9 @@ the "graph" runs the same body again, over an attention that plans from the buff
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,11 +13,14 @@ import torch
 
 from parity.parity_checkpoints import make_checkpoint
 from symphony.engine.decode_graphs import BUCKETS, DecodeGraphs
+from symphony.engine.draw import draw
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import GREEDY, Batch, Readings, Row, RowResult, Sampling
 from symphony_kernels import Ragged
 
 GREEDILY = Readings(sample=GREEDY)
+WARM = Readings(sample=Sampling(temperature=0.8, seed=3), sampled_logprob=True)
+BEST = Readings(top_k=1)
 EVERYTHING = Readings(sample=Sampling(temperature=0.8, seed=3), top_k=4, logprobs=(7, 9), entropy=True)
 
 
@@ -58,7 +63,7 @@ def graphs_of(engine: LocalEngine) -> tuple[DecodeGraphs, Counted]:
         rows = Ragged(np.ones(len(entries), np.int64), entries, table, positions, slots, firsts)
         return engine._model.forward(ids, attention, attention.plan(rows), wanted)
 
-    return DecodeGraphs(Planner(), forward, torch.device("cpu"), counted), counted
+    return DecodeGraphs(Planner(), forward, draw, engine._drawn, counted), counted
 
 
 def text(count: int, seed: int) -> list[int]:
@@ -81,7 +86,7 @@ def decode(engine: LocalEngine, lengths: list[int], tables: list[list[int]], rea
 
 
 @pytest.mark.parametrize("model", ["engine", "windowed"])
-@pytest.mark.parametrize("readings", [GREEDILY, EVERYTHING])
+@pytest.mark.parametrize("readings", [GREEDILY, WARM, BEST, EVERYTHING])
 def test_the_same_as_without(model, readings, request):
     engine = request.getfixturevalue(model)
     lengths = [15, 16, 33, 1, 31]
@@ -96,6 +101,9 @@ def test_the_same_as_without(model, readings, request):
         assert a.readings[0].sampled == b.readings[0].sampled
         assert list(a.readings[0].top_ids) == list(b.readings[0].top_ids)
         assert np.allclose(a.readings[0].logprobs, b.readings[0].logprobs, atol=1e-4)
+        assert np.allclose(a.readings[0].top_logprobs, b.readings[0].top_logprobs, atol=1e-4)
+        assert (a.readings[0].sampled_logprob is None) == (b.readings[0].sampled_logprob is None)
+        assert np.allclose(a.readings[0].sampled_logprob or 0.0, b.readings[0].sampled_logprob or 0.0, atol=1e-4)
 
 
 def test_what_was_in_the_buffers_before_does_not_matter(engine):
@@ -142,6 +150,82 @@ def test_where_nothing_can_be_captured_steps_go_on(engine, caplog):
         raise RuntimeError("no graphs here")
 
     plain = decode(engine, lengths, tables, GREEDILY)
-    engine._graphs = DecodeGraphs(Planner(), lambda *_: None, torch.device("cpu"), fail)
+    engine._graphs = DecodeGraphs(Planner(), lambda *_: None, draw, engine._drawn, fail)
     assert [r.readings for r in decode(engine, lengths, tables, GREEDILY)] == [r.readings for r in plain]
     assert "no graphs here" in str(caplog.records[0].exc_info)
+
+
+@pytest.mark.parametrize("readings", [GREEDILY, WARM, EVERYTHING], ids=["greedy", "warm", "everything"])
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
+def test_steps_that_follow_steps_in_flight_draw_the_same(engine, readings, graphs):
+    """A prompt, then decodes, then decodes beside a new prompt, each launched before the one before it is over; rows
+    change their places."""
+    prompts = [text(n, i) for i, n in enumerate((15, 16, 33))]
+    tables = [list(range(1 + 4 * i, 5 + 4 * i)) for i in range(4)]
+    plan: list[list[int]] = [[0, 1, 2], [0, 1, 2], [2, 0], [0, 2], [2, 0, 3], [3, 0, 2], [0, 2, 3]]
+    prompts.append(text(20, 9))
+
+    def step(before: list[int], now: list[int], started: list[int]) -> Batch:
+        rows: list[Row] = []
+        for i in now:
+            if started[i]:
+                row = Row((0,), started[i], tables[i], (0,), readings, follows=before.index(i))
+            else:
+                row = Row(prompts[i], 0, tables[i], (len(prompts[i]) - 1,), readings)
+            started[i] = row.start + len(row.tokens)
+            rows.append(row)
+        return Batch(rows)
+
+    async def ahead() -> list[list[int]]:
+        drawn: list[list[int]] = [[] for _ in prompts]
+        started, before, flights = [0] * 4, [], []
+        for now in plan:
+            flights.append((now, engine.launch(step(before, now, started))))
+            before = now
+            if len(flights) == 2:
+                first, results = flights.pop(0)
+                take(drawn, first, await results)
+        for first, results in flights:
+            take(drawn, first, await results)
+        return drawn
+
+    def take(drawn: list[list[int]], now: list[int], results: list[RowResult]) -> None:
+        for i, result in zip(now, results, strict=True):
+            assert result.error is None
+            drawn[i].append(result.readings[0].sampled)
+
+    if graphs:
+        engine._graphs, counted = graphs_of(engine)
+        engine._reader = ThreadPoolExecutor(1)
+    found = asyncio.run(ahead())
+    engine._graphs = engine._reader = None
+    for i, prompt in enumerate(prompts):
+        tokens = list(prompt)
+        for token in found[i]:
+            [result] = engine.run(Batch([Row(tokens, 0, tables[i], (len(tokens) - 1,), readings)]))
+            assert result.readings[0].sampled == token
+            tokens.append(token)
+    if graphs:
+        assert counted.captured
+
+
+def test_steps_that_were_captured_are_queued_at_once(engine):
+    """And others in the worker, in the order of the calls."""
+    tables = start(engine, [10, 12])
+    engine._graphs, _ = graphs_of(engine)
+    engine._reader = ThreadPoolExecutor(1)
+    rows = [Row([9], n, t, (0,), GREEDILY) for n, t in zip((10, 12), tables, strict=True)]
+
+    async def launch() -> None:
+        first = engine.launch(Batch(rows))
+        assert engine._queueing == 1, "it has still to be captured"
+        await first
+        second = engine.launch(Batch(rows))
+        assert engine._queueing == 0
+        assert await first == await second
+        third = engine.launch(Batch([Row([9, 8], 10, tables[0], (1,), GREEDILY)]))
+        fourth = engine.launch(Batch(rows[1:]))
+        assert engine._queueing == 2
+        assert (await fourth)[0].error is (await third)[0].error is None
+
+    asyncio.run(launch())

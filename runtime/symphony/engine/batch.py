@@ -50,6 +50,8 @@ class Packed:
     """One for each of `wanted`."""
     owners: list[int]
     """The index into the batch for each of `wanted`."""
+    follows: IntArray | None = None
+    """Of each packed row, see `Row.follows`; None: no row follows."""
 
 
 def pack(rows: Sequence[Row], limits: Limits) -> Packed:
@@ -91,6 +93,8 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
     if any(row.masks is not None for row in checked):
         ragged.masks, ragged.mask_of = _masks([checked[i] for i in order], len(padding))
     packed = Packed(order, errors, ragged, np.concatenate([ids, padding]), [], [], [])
+    if any(row.follows >= 0 for row in checked):
+        packed.follows = np.array([checked[i].follows for i in order], np.int64)
     first = 0
     for i in order:
         row = checked[i]

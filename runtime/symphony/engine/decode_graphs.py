@@ -1,11 +1,15 @@
 """Decode steps as CUDA graphs: one launch instead of some hundred, one copy to the device, one back.
 
-A step in which every row runs one token is put into fixed buffers and replayed. A graph belongs to a *bucket* of rows
-and a width of block tables; the rows that are missing run on the scratch page. Graphs are captured when a bucket is
-first met, and share their memory: one runs at a time. What is drawn greedily is part of the graph; other readings are
-taken from its logits.
+A step in which every row runs one token is put into fixed buffers and replayed, the draw of the tokens included. A
+graph belongs to a *bucket* of rows and a width of block tables; the rows that are missing run on the scratch page.
+Graphs are captured when a bucket is first met, and share their memory: one runs at a time.
 
-It knows nothing of sampling options, files or weights.
+    host      fill n │ replay n │ fill n+1 │ replay n+1 │ ...       only who opens answers waits for the device
+    device           │ copy in ▶ step n, draw ▶ answers out │ copy in ▶ step n+1 ...
+                                    └─ `drawn` ─────────────────────────▶ ids of rows that follow
+
+So step n+1 may be launched while step n runs: the tokens that were drawn stay on the device, and each step has pinned
+buffers that the step before does not use. It knows nothing of sampling options, files or weights.
 """
 
 from __future__ import annotations
@@ -16,9 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from symphony.engine.batch import Packed
+from symphony.engine.decodes import Decodes
+from symphony.engine.draw import Draw
 from symphony_kernels import DecodePlanner
 
 _log = logging.getLogger(__name__)
@@ -27,115 +33,177 @@ BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256)
 """Rows of a graph."""
 LEAST_WIDTH = 8
 """Pages of a block table; larger ones double."""
+WORDS = 13
+"""int32 words of each row's control, beside its block table."""
+IN_FLIGHT = 2
+"""Steps that may be in flight at once."""
 
 Body = Callable[[], None]
 Capture = Callable[[Body], Body]
 """Makes of a piece of work something that does it again, on the same tensors."""
 Forward = Callable[[torch.Tensor, Any, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""(ids [B], plan, wanted [B]) -> logits [B, vocab] fp32, health [B]."""
+"""(ids [B], plan, wanted [B]) -> logits [B, vocab], health [B]."""
 
 
 @dataclass(slots=True)
 class Decoded:
-    """What came of a step, on the device; valid until the next one."""
+    """What comes of a step. Tensors are valid for what is queued before the next step is."""
 
     logits: torch.Tensor
-    """[rows, vocab] fp32"""
-    greedy: np.ndarray
-    """[rows] int32, on the host: the most probable token."""
-    fine: np.ndarray
-    """[rows] bool, on the host: all that was written and computed is finite."""
+    """[rows, vocab] fp32, on the device."""
+    _answers: npt.NDArray[np.int32]
+    _event: torch.cuda.Event | None
+
+    def open(self) -> npt.NDArray[np.int32]:
+        """[rows, 3]: see `draw`. Waits for the device; valid until the step after the next."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._answers
 
 
 class _Graph:
     """The buffers of one bucket, and how to run it."""
 
     def __init__(
-        self, rows: int, width: int, attention: DecodePlanner, forward: Forward, capture: Capture, device: torch.device
+        self,
+        rows: int,
+        width: int,
+        attention: DecodePlanner,
+        forward: Forward,
+        draw: Draw,
+        drawn: torch.Tensor,
+        capture: Capture,
     ) -> None:
-        self._rows, self._width = rows, width
-        size = 8 * rows + rows * width
-        self._staged = torch.zeros(size, dtype=torch.int32, pin_memory=device.type == "cuda")
-        self._control = torch.zeros(size, dtype=torch.int32, device=device)
-        self._harmless()
-        self._control.copy_(self._staged)
-        ids, positions, slots = (self._control[2 * i * rows : 2 * (i + 1) * rows].view(torch.int64) for i in range(3))
-        entries, firsts = self._control[6 * rows : 8 * rows].view(2, rows)
-        table = self._control[8 * rows :].view(rows, width)
+        self.rows, self.width = rows, width
+        device = drawn.device
+        self.control = torch.zeros(rows * (WORDS + width), dtype=torch.int32, device=device)
+        self.control.copy_(torch.from_numpy(_harmless(rows, width, len(drawn) - 1)))
+        parts = _parts(self.control, rows, width)
+        wide = parts[0].view(torch.int64).view(3, rows)
+        given, positions, slots = wide[0], wide[1], wide[2]
+        entries, firsts, follows, places, temperatures = parts[1].view(5, rows)
+        temperatures = temperatures.view(torch.float32)
+        keys, table = parts[2].view(rows, 2), parts[3].view(rows, width)
         wanted = torch.arange(rows, device=device)
-        self._answers = torch.zeros(2, rows, dtype=torch.int32, device=device)
+        self.answers = torch.zeros(rows, 3, dtype=torch.int32, device=device)
         self.logits = torch.empty(0, device=device)
 
         def body() -> None:
+            ids = torch.where(follows >= 0, drawn[follows.clamp(min=0)], given)
             plan = attention.decode_plan(entries, table, positions, slots, firsts)  # divides the work anew each time
             self.logits, health = forward(ids, plan, wanted)
-            self._answers[0] = self.logits.argmax(-1)
-            self._answers[1] = (self.logits.sum(-1) + health).isfinite()
+            draw(self.logits, health, temperatures, keys, self.answers)
+            drawn.index_copy_(0, places.long(), self.answers[:, 0].long())
 
         self._body = body  # a captured graph reads tensors that only the body keeps
-        self._replay = capture(body)
-
-    def run(self, packed: Packed) -> Decoded:
-        """Blocks until the answers are on the host."""
-        self._fill(packed)
-        self._control.copy_(self._staged, non_blocking=True)
-        self._replay()
-        n = len(packed.order)
-        answers = self._answers.cpu().numpy()
-        return Decoded(self.logits[:n], answers[0, :n], answers[1, :n] != 0)
-
-    def _fill(self, packed: Packed) -> None:
-        rows, ragged = self._rows, packed.rows
-        n, width = ragged.block_table.shape
-        self._harmless()
-        staged = self._staged.numpy()
-        wide = staged[: 6 * rows].view(np.int64).reshape(3, rows)
-        wide[0, :n], wide[1, :n], wide[2, :n] = packed.ids[:n], ragged.positions[:n], ragged.slots[:n]
-        staged[6 * rows : 6 * rows + n] = ragged.seq_lens
-        if ragged.firsts is not None:
-            staged[7 * rows : 7 * rows + n] = ragged.firsts[:n]
-        staged[8 * rows :].reshape(rows, self._width)[:n, :width] = ragged.block_table
-
-    def _harmless(self) -> None:
-        """Every row is token 0 at the start of the scratch page."""
-        self._staged.zero_()
-        self._staged[6 * self._rows : 7 * self._rows] = 1
+        self.replay = capture(body)
 
 
 class DecodeGraphs:
-    """Belongs to the thread that runs steps."""
+    """Steps are launched by one thread at a time; answers may be opened by another."""
 
-    def __init__(self, attention: DecodePlanner, forward: Forward, device: torch.device, capture: Capture) -> None:
-        """`capture`: a `CudaCapture`, or for tests anything that runs the body again."""
+    def __init__(
+        self, attention: DecodePlanner, forward: Forward, draw: Draw, drawn: torch.Tensor, capture: Capture
+    ) -> None:
+        """`drawn`: [places + 1] int64, what the rows of the last step drew, by their places in the batch; the last one
+        is for nobody. `capture`: a `CudaCapture`, or for tests anything that runs the body again."""
         self._attention = attention
         self._forward = forward
-        self._device = device
+        self._draw = draw
+        self._drawn = drawn
         self._capture = capture
         self._graphs: dict[tuple[int, int], _Graph] = {}
         self._usable = True
+        self._stages = [_Stage(drawn.device) for _ in range(IN_FLIGHT)]
 
-    def run(self, packed: Packed) -> Decoded | None:
-        """The step, if it is one that graphs can run; None: run it the ordinary way.
+    def ready(self, rows: int, width: int) -> bool:
+        """Whether such a step can be launched at once."""
+        return self._bucket(rows, width) in self._graphs
 
-        Blocks until the answers are on the host; the first step of a bucket captures its graph.
+    def run(self, decodes: Decodes) -> Decoded | None:
+        """Launch the step, if it is one that graphs can run; None: run it the ordinary way.
+
+        Does not wait for the device, except to capture the graph of a bucket that is met for the first time.
         """
-        n = len(packed.order)
-        if not self._usable or n > BUCKETS[-1] or packed.rows.tokens != n or packed.rows.masks is not None:
+        if not self._usable or len(decodes.ids) > BUCKETS[-1]:
             return None
-        rows = next(size for size in BUCKETS if size >= n)
-        width = max(LEAST_WIDTH, 1 << (packed.rows.block_table.shape[1] - 1).bit_length())
-        graph = self._graphs.get((rows, width)) or self._make(rows, width)
-        return graph.run(packed) if graph is not None else None
+        bucket = self._bucket(len(decodes.ids), decodes.table.shape[1])
+        graph = self._graphs.get(bucket) or self._make(*bucket)
+        if graph is None:
+            return None
+        stage = self._stages.pop(0)
+        self._stages.append(stage)
+        return stage.launch(graph, decodes, len(self._drawn) - 1)
+
+    def _bucket(self, rows: int, width: int) -> tuple[int, int]:
+        fitting = (size for size in BUCKETS if size >= rows)
+        return next(fitting, 0), max(LEAST_WIDTH, 1 << (width - 1).bit_length())
 
     def _make(self, rows: int, width: int) -> _Graph | None:
         try:
-            graph = _Graph(rows, width, self._attention, self._forward, self._capture, self._device)
+            graph = _Graph(rows, width, self._attention, self._forward, self._draw, self._drawn, self._capture)
         except RuntimeError:
             _log.exception("CUDA graphs cannot be captured here; decode steps are launched one kernel after the other")
             self._usable = False
             return None
         self._graphs[rows, width] = graph
         return graph
+
+
+class _Stage:
+    """Pinned memory for what goes to the device and what comes back, of one step in flight."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._pinned = device.type == "cuda"
+        self._staged = torch.zeros(0, dtype=torch.int32)
+        self._answers = torch.zeros(BUCKETS[-1], 3, dtype=torch.int32, pin_memory=self._pinned)
+        self._event: torch.cuda.Event | None = None
+
+    def launch(self, graph: _Graph, decodes: Decodes, nobody: int) -> Decoded:
+        if self._event is not None:
+            self._event.synchronize()  # long over, if no more steps are in flight than may be
+        n = len(decodes.ids)
+        if len(self._staged) < len(graph.control):
+            self._staged = torch.zeros(2 * len(graph.control), dtype=torch.int32, pin_memory=self._pinned)
+        staged = self._staged[: len(graph.control)]
+        _fill(staged.numpy(), graph.rows, graph.width, decodes, nobody)
+        graph.control.copy_(staged, non_blocking=True)
+        graph.replay()
+        self._answers[:n].copy_(graph.answers[:n], non_blocking=True)
+        if self._pinned:
+            self._event = torch.cuda.Event()
+            self._event.record()
+        return Decoded(graph.logits[:n], self._answers[:n].numpy(), self._event)
+
+
+def _parts(control: Any, rows: int, width: int) -> tuple[Any, Any, Any, Any]:
+    """Of a tensor or an array: 64-bit numbers (ids, positions, slots); 32-bit ones (entries, firsts, follows, places,
+    temperatures); keys; the block table."""
+    ends = 6 * rows, 11 * rows, WORDS * rows
+    return control[: ends[0]], control[ends[0] : ends[1]], control[ends[1] : ends[2]], control[ends[2] :]
+
+
+def _harmless(rows: int, width: int, nobody: int) -> npt.NDArray[np.int32]:
+    """Every row is token 0 at the start of the scratch page."""
+    control = np.zeros(rows * (WORDS + width), np.int32)
+    narrow = _parts(control, rows, width)[1].reshape(5, rows)
+    narrow[0], narrow[2], narrow[3] = 1, -1, nobody
+    return control
+
+
+def _fill(control: npt.NDArray[np.int32], rows: int, width: int, decodes: Decodes, nobody: int) -> None:
+    n, pages = decodes.table.shape
+    control[:] = 0
+    first, second, keys, table = _parts(control, rows, width)
+    wide, narrow = first.view(np.int64).reshape(3, rows), second.reshape(5, rows)
+    narrow[0, n:], narrow[2, n:], narrow[3, n:] = 1, -1, nobody
+    wide[0, :n], wide[1, :n], wide[2, :n] = decodes.ids, decodes.positions, decodes.slots
+    narrow[0, :n], narrow[2, :n], narrow[3, :n] = decodes.entries, decodes.follows, decodes.places
+    if decodes.firsts is not None:
+        narrow[1, :n] = decodes.firsts
+    narrow[4, :n] = decodes.temperatures.view(np.int32)
+    keys[: 2 * n] = decodes.keys.reshape(-1)
+    table.reshape(rows, width)[:n, :pages] = decodes.table
 
 
 class CudaCapture:

@@ -1,22 +1,27 @@
-"""The engine in this process: weights and pages on one device, one step at a time in a thread of its own.
+"""The engine in this process: weights and pages on one device, steps in the order in which they were launched.
 
-    idle --step--> running (worker thread) --> idle;  close ends it
+    on a CPU      launch ──▶ worker thread: run ──▶ results
+    with graphs   launch ──▶ a decode step that was captured: queued at once ─────┐
+                  launch ──▶ any other: worker thread: queued, kernel by kernel ──┴─▶ reader thread: opened ──▶ results
 
-`_running` is guarded by the event loop's thread; the device, the pool and the weights belong to the worker thread.
-It knows nothing of files, processes or scheduling.
+Whoever queues a step (the event loop's thread or the worker, never both) has the pool and the weights to himself; the
+reader waits for the device, so that nobody else has to. It knows nothing of files, processes or scheduling.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from symphony.engine import registry
@@ -24,11 +29,13 @@ from symphony.engine.batch import Limits, Packed, pack, spread
 from symphony.engine.chat import ChatTemplate
 from symphony.engine.config import ModelConfig
 from symphony.engine.decode_graphs import CudaCapture, Decoded, DecodeGraphs
+from symphony.engine.decodes import DecodePacker, Decodes, decodes_of
+from symphony.engine.draw import device_draw
 from symphony.engine.host_tier import HostTier
-from symphony.engine.messages import GREEDILY, Batch, ModelInfo, Reading, Row, RowResult
+from symphony.engine.messages import Batch, ModelInfo, Reading, Row, RowResult
 from symphony.engine.model import Transformer
 from symphony.engine.placement import ALONE, Budget, device_name, find_device, find_dtype, host_pages, pool_pages
-from symphony.engine.sampler import Sampler
+from symphony.engine.sampler import Parcel, Queued, Sampler
 from symphony.engine.scarcity import FAILED, again, is_scarcity, run_rows
 from symphony.engine.tokenizer import Tokenizer
 from symphony.engine.weights import Checkpoint, digest
@@ -37,6 +44,10 @@ from symphony_kernels import BackendUnavailable, DecodePlanner, PagedAttention, 
 
 POISON = 1e4
 """What freed pages are filled with when debugging: finite in every dtype, hidden by every mask, and absurd as K/V."""
+DRAWN = 4096
+"""Rows of a step that others may follow."""
+Finish = Callable[[], list[RowResult]]
+"""Waits for a step that was queued, and has its results."""
 _NOT_FINITE = "the model computed a value that is not finite"
 
 
@@ -68,10 +79,16 @@ class LocalEngine:
         bucket = 8 if self._device.type == "cpu" else 1
         window = model.config.window
         self._limits = Limits(info.vocab_size, info.context_limit, info.pages, info.page_size, window, bucket)
-        self._graphs = self._decode_graphs() if graphs else None
-        self._running = False
+        self._packer = DecodePacker(self._limits)
+        self._drawn = torch.zeros(DRAWN + 1, dtype=torch.int64, device=self._device)
+        """With graphs: what the rows of the last step drew; the last place is for nobody."""
         self._before: list[RowResult] | None = None
-        """Of the last step; None: it was lost."""
+        """Without: of the last step; None: it was lost."""
+        self._graphs = self._decode_graphs() if graphs else None
+        self._reader = ThreadPoolExecutor(1, "answers") if self._graphs is not None else None
+        self._running = False
+        self._queueing = 0
+        """Steps that the worker has still to queue."""
 
     @classmethod
     def load(
@@ -147,18 +164,32 @@ class LocalEngine:
             raise InternalError("a step is in flight already")
         self._running = True
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, self.run, batch)
+            return await self.launch(batch)
         finally:
             self._running = False
 
     @property
     def pipelined(self) -> bool:
         """See `engine.Engine.pipelined`."""
-        return False
+        return self._reader is not None
 
     def launch(self, batch: Batch) -> Awaitable[list[RowResult]]:
         """See `engine.Engine.launch`."""
-        return asyncio.get_running_loop().run_in_executor(self._worker, self.run, batch)
+        loop = asyncio.get_running_loop()
+        if self._reader is None:
+            return loop.run_in_executor(self._worker, self.run, batch)
+        if not self._queueing and (finish := self._queue_captured(batch)) is not None:
+            return loop.run_in_executor(self._reader, finish)
+        self._queueing += 1
+        return asyncio.ensure_future(self._queue_beside(batch, self._reader))
+
+    async def _queue_beside(self, batch: Batch, reader: ThreadPoolExecutor) -> list[RowResult]:
+        loop = asyncio.get_running_loop()
+        try:
+            finish = await loop.run_in_executor(self._worker, self._begin, batch)
+        finally:
+            self._queueing -= 1
+        return await loop.run_in_executor(reader, finish)
 
     async def move(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
         """See `engine.Engine.move`."""
@@ -171,21 +202,81 @@ class LocalEngine:
     def close(self) -> None:
         """See `engine.Engine.close`. Idempotent."""
         self._worker.shutdown()
+        if self._reader is not None:
+            self._reader.shutdown()
         self._tier.close()
         self._graphs = None  # it refers back to this engine, whose memory should go with its last user
 
-    # ---- in the worker thread --------------------------------------------------------------------------------------
+    # ---- in the thread that queues ---------------------------------------------------------------------------------
 
     def run(self, batch: Batch) -> list[RowResult]:
         """One step, in the calling thread; blocks until the results are on the host. Not thread-safe."""
+        return self._begin(batch)()
+
+    def _begin(self, batch: Batch) -> Finish:
         with torch.inference_mode():
             before, self._before = self._before, None
             try:
                 again(lambda: self._copy(batch))
-                self._before = self._run_rows(batch, before) if batch.rows else []
-                return self._before
+                if self._graphs is not None:
+                    return self._queue(batch.rows, self._graphs)
+                self._before = results = self._run_rows(batch, before) if batch.rows else []
+                return lambda: results
             finally:
                 self._tier.ran()
+
+    def _queue_captured(self, batch: Batch) -> Finish | None:
+        """Queue the step if that takes no more than to fill some buffers."""
+        graphs = self._graphs
+        if graphs is None or batch.copies or batch.entries or batch.poison:
+            return None
+        decodes = self._packer.pack(batch.rows) if batch.rows else None
+        if decodes is None or not graphs.ready(*decodes.table.shape):
+            return None
+        with torch.inference_mode(), torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+            decoded = graphs.run(decodes)
+            self._tier.ran()
+        return partial(self._open_decodes, decodes, decoded) if decoded is not None else None
+
+    def _queue(self, rows: Sequence[Row], graphs: DecodeGraphs) -> Finish:
+        try:
+            decodes = self._packer.pack(rows) if rows else None
+            decoded = graphs.run(decodes) if decodes is not None else None
+            if decodes is not None and decoded is not None:
+                return partial(self._open_decodes, decodes, decoded)
+            return self._queue_packed(pack(rows, self._limits), graphs) if rows else list[RowResult]
+        except Exception as e:
+            if not is_scarcity(e):
+                raise
+        results = self._run(self._resolved(rows))
+        drawn = [result.readings[-1].sampled if result.readings else 0 for result in results[:DRAWN]]
+        self._drawn[: len(drawn)] = torch.tensor([token or 0 for token in drawn])
+        return lambda: results
+
+    def _queue_packed(self, packed: Packed, graphs: DecodeGraphs) -> Finish:
+        """Rows of any kind."""
+        decodes = decodes_of(packed)
+        decoded = graphs.run(decodes) if decodes is not None else None
+        parcel = Parcel(self._device)
+        logits = None
+        if decoded is None:
+            logits, health = self._forward(packed)
+            parcel.add(health.float())
+        elif packed.wanted:
+            logits = decoded.logits.index_select(0, self._to(packed.wanted))
+        queued = self._sampler.queue(logits, packed.requests, parcel) if logits is not None else None
+        if queued is None:
+            parcel.send()
+        elif queued.sampled is not None:
+            last = {owner: n for n, owner in enumerate(packed.owners) if owner < DRAWN}
+            tokens = queued.sampled[self._to(list(last.values()))]
+            self._drawn.index_copy_(0, self._to(list(last)), tokens.long().clamp(min=0))
+        return partial(self._open_packed, packed, parcel, queued, decoded)
+
+    def _resolved(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows that follow with the tokens that were drawn. Waits for the device."""
+        drawn: list[int] = self._drawn.tolist()
+        return [replace(row, tokens=(drawn[row.follows],), follows=-1) if row.follows >= 0 else row for row in rows]
 
     def _run_rows(self, batch: Batch, before: list[RowResult] | None) -> list[RowResult]:
         """Rows that follow get what was drawn before; one that follows a failure fails, without being run."""
@@ -219,9 +310,6 @@ class LocalEngine:
 
     def _run_at_once(self, rows: Sequence[Row]) -> list[RowResult]:
         packed = pack(rows, self._limits)
-        decoded = self._graphs.run(packed) if self._graphs is not None else None
-        if decoded is not None:
-            return self._results(packed, self._readings(packed, decoded), decoded.fine)
         logits, health = self._forward(packed)
         readings = self._sampler.read(logits, packed.requests) if logits is not None else []
         return self._results(packed, readings, np.isfinite(health.cpu().numpy()))
@@ -236,22 +324,50 @@ class LocalEngine:
             assert logits is not None  # some are wanted
             return logits, health
 
-        return DecodeGraphs(attention, forward, self._device, CudaCapture())
-
-    def _readings(self, packed: Packed, decoded: Decoded) -> list[Reading | str]:
-        """Of a step that ran as a graph: plain greedy draws are there already."""
-        if all(request.readings == GREEDILY for request in packed.requests):
-            return [Reading(sampled=token) for token in decoded.greedy[packed.wanted].tolist()]
-        logits = decoded.logits
-        if len(packed.wanted) < len(logits):
-            logits = logits.index_select(0, torch.tensor(packed.wanted, device=self._device))
-        return self._sampler.read(logits, packed.requests)
+        return DecodeGraphs(attention, forward, device_draw(self._device), self._drawn, CudaCapture())
 
     def _forward(self, packed: Packed) -> tuple[torch.Tensor | None, torch.Tensor]:
         plan = self._attention.plan(packed.rows)
-        ids = torch.from_numpy(packed.ids).to(self._device)
-        wanted = torch.tensor(packed.wanted, device=self._device) if packed.wanted else None
+        ids = self._to(packed.ids)
+        if packed.follows is not None:
+            behind = packed.follows >= 0
+            ids = ids.index_copy(0, self._to(packed.rows.starts[behind]), self._drawn[self._to(packed.follows[behind])])
+        wanted = self._to(packed.wanted) if packed.wanted else None
         return self._model.forward(ids, self._attention, plan, wanted)
+
+    def _to(self, numbers: npt.NDArray[np.int64] | Sequence[int]) -> torch.Tensor:
+        """On the device, without waiting for what is queued there."""
+        return torch.from_numpy(np.asarray(numbers, np.int64)).to(self._device, non_blocking=True)
+
+    # ---- in the thread that reads ----------------------------------------------------------------------------------
+
+    def _open_decodes(self, decodes: Decodes, decoded: Decoded) -> list[RowResult]:
+        answers = decoded.open()
+        tokens, logprobs = answers[:, 0].tolist(), answers[:, 2].view(np.float32).tolist()
+        results = [
+            RowResult((kind.reading(token, logprob),))
+            for kind, token, logprob in zip(decodes.kinds, tokens, logprobs, strict=True)
+        ]
+        if not answers[:, 1].all():
+            failed = np.flatnonzero(answers[:, 1] == 0)
+            for i in failed.tolist():
+                results[i] = RowResult((), _NOT_FINITE)
+            with torch.inference_mode():
+                self._attention.clear_slots(np.unique(decodes.slots[failed]).tolist())
+        return results
+
+    def _open_packed(
+        self, packed: Packed, parcel: Parcel, queued: Queued | None, decoded: Decoded | None
+    ) -> list[RowResult]:
+        readings = queued.open() if queued is not None else []
+        if decoded is not None:
+            healthy = decoded.open()[:, 1] != 0
+        else:
+            if queued is None:
+                parcel.open()
+            healthy = np.isfinite(parcel[0])
+        with torch.inference_mode():
+            return self._results(packed, readings, healthy)
 
     def _results(self, packed: Packed, readings: list[Reading | str], healthy: np.ndarray) -> list[RowResult]:
         results = [RowResult([], packed.errors.get(i)) for i in range(len(packed.order))]
@@ -313,7 +429,7 @@ def _load(
 def _after(row: Row, before: RowResult) -> Row:
     """The row with the token that it follows; with one that there is not if that was not drawn."""
     token = before.readings[-1].sampled if before.readings else None
-    return replace(row, tokens=(-1 if token is None else token,))
+    return replace(row, tokens=(-1 if token is None else token,), follows=-1)
 
 
 def _prepare_thread(threads: int, device: torch.device) -> None:

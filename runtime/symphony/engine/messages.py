@@ -109,7 +109,7 @@ class Row:
     follows: int = -1
     """Launched before the step before it is over: the row goes on where row `follows` of that step ends, `tokens` is
     `(0,)` in place of what that row draws, and its block table begins with that row's. If that row fails, or its step
-    is lost, so is this one. -1: `tokens` says it all."""
+    is lost, what comes of this one means nothing. -1: `tokens` says it all."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,9 @@ _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB13311
 def row_keys(draws: Sequence[tuple[int, int]], device: torch.device) -> torch.Tensor:
     """[rows, 2] int32 keys of (seed, entry) pairs."""
     seeds = np.array([mixed(seed) for seed, _ in draws], np.uint64)
-    return torch.from_numpy(entry_keys(seeds, np.array([entry for _, entry in draws], np.int64))).to(device)
+    return torch.from_numpy(entry_keys(seeds, np.array([entry for _, entry in draws], np.int64))).to(
+        device, non_blocking=True
+    )
 
 
 def mixed(seed: int) -> int:

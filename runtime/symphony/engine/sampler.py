@@ -53,32 +53,24 @@ class Sampler:
     def read(self, logits: torch.Tensor, requests: Sequence[Request]) -> list[Reading | str]:
         """Readings of each row, or what is wrong with it.
 
-        `logits`: [len(requests), vocab] fp32; in rows that are restricted the other tokens are set to -infinity, the
+        `logits`: [len(requests), vocab] fp32; of rows that are restricted the other tokens are set to -infinity, the
         rest is not modified. Waits for the device.
         """
-        parcel = _Parcel(self._device)
+        return self.queue(logits, requests, Parcel(self._device)).open()
+
+    def queue(self, logits: torch.Tensor, requests: Sequence[Request], parcel: Parcel) -> Queued:
+        """The same, but queued on the device only (a top-p row may have to wait all the same): open it later. What is
+        in the parcel already crosses along."""
         healthy = parcel.add(logits.sum(-1))
         self._restrict(logits, requests)
         asked = [r.readings for r in requests]
-        drawing = [i for i, a in enumerate(asked) if a.sample is not None]
+        drawing = any(a.sample is not None for a in asked)
         sampled = self._sample(logits, requests) if drawing else None
         ids = parcel.add(sampled) if sampled is not None else None
         analysed = [i for i, a in enumerate(asked) if a.top_k or a.logprobs or a.sampled_logprob or a.entropy]
         analysis = _Analysis(self, parcel, logits, sampled, asked, analysed) if analysed else None
-        parcel.open()
-        out: list[Reading | str] = []
-        fine = np.isfinite(parcel[healthy]).tolist()
-        drawn = parcel[ids].tolist() if ids is not None else []
-        for i, a in enumerate(asked):
-            if not fine[i]:
-                out.append("the model computed a value that is not finite")
-            elif a.sample is not None and drawn[i] < 0:
-                out.append("the sampling options leave no token")
-            else:
-                out.append(Reading(sampled=drawn[i] if a.sample is not None else None))
-        if analysis is not None:
-            analysis.fill(out)
-        return out
+        parcel.send()
+        return Queued(asked, parcel, healthy, ids, analysis, sampled)
 
     def _restrict(self, logits: torch.Tensor, requests: Sequence[Request]) -> None:
         """Take the tokens that are not allowed out of the rows that say so, in place."""
@@ -93,7 +85,7 @@ class Sampler:
             return
         words = torch.from_numpy(given.view(np.int32).copy()).to(self._device)
         bits = words.index_select(1, self._word).bitwise_right_shift_(self._bit).bitwise_and_(1)
-        index = torch.tensor(rows, device=self._device)
+        index = self._rows(rows)
         logits[index] = logits.index_select(0, index).masked_fill_(bits == 0, -math.inf)
 
     # ---- drawing ---------------------------------------------------------------------------------------------------
@@ -113,7 +105,7 @@ class Sampler:
                 groups.setdefault(kind, []).append(i)
         out = self._argmax(logits) if greedy else torch.zeros(len(requests), dtype=torch.int32, device=self._device)
         for draw, rows in groups.items():
-            index = torch.tensor(rows, device=self._device)
+            index = self._rows(rows)
             chosen = [requests[i] for i in rows]
             adjusted = self._adjust(logits.index_select(0, index), chosen)
             out.index_copy_(0, index, draw(adjusted, chosen).int())
@@ -202,14 +194,14 @@ class Sampler:
                 minus.append((s.presence_penalty * (counts > 0) + s.frequency_penalty * counts).astype(np.float32))
             bias += [(i, token, value) for token, value in s.logit_bias]
         if rows:
-            at = (torch.tensor(rows, device=self._device), self._to(np.concatenate(ids)))
+            at = (self._rows(rows), self._to(np.concatenate(ids)))
             factor, less = self._to(np.concatenate(factors)), self._to(np.concatenate(minus))
             old = x[at]
             x.index_put_(at, torch.where(old > 0, old / factor, old * factor) - less)
         if bias:
             where, tokens, values = zip(*bias, strict=True)
-            at = (torch.tensor(where, device=self._device), torch.tensor(tokens, device=self._device))
-            x.index_put_(at, torch.tensor(values, dtype=torch.float32, device=self._device), accumulate=True)
+            at = (self._rows(where), self._rows(tokens))
+            x.index_put_(at, self._to(np.array(values, np.float32)), accumulate=True)
         temperatures = [s.temperature if s.temperature > 0 else 1.0 for s in map(_sampling, requests)]
         return x.div_(self._column(temperatures))
 
@@ -217,10 +209,45 @@ class Sampler:
         return row_keys([(_sampling(r).seed, r.entry) for r in requests], self._device)
 
     def _column(self, values: Sequence[float], dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        return torch.tensor(values, dtype=dtype, device=self._device)[:, None]
+        return torch.tensor(values, dtype=dtype).to(self._device, non_blocking=True)[:, None]
+
+    def _rows(self, numbers: Sequence[int]) -> torch.Tensor:
+        return self._to(np.array(numbers, np.int64))
 
     def _to(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._device)
+        """Without waiting for what is queued on the device."""
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+
+@dataclass(slots=True)
+class Queued:
+    """Readings that the device computes."""
+
+    _asked: Sequence[Readings]
+    _parcel: Parcel
+    _healthy: int
+    _ids: int | None
+    _analysis: _Analysis | None
+    sampled: torch.Tensor | None
+    """[rows] int32, on the device: what was drawn; negative where nothing could be. None: nobody draws."""
+
+    def open(self) -> list[Reading | str]:
+        """Waits for the device."""
+        parcel = self._parcel
+        parcel.open()
+        out: list[Reading | str] = []
+        fine = np.isfinite(parcel[self._healthy]).tolist()
+        drawn = parcel[self._ids].tolist() if self._ids is not None else []
+        for i, a in enumerate(self._asked):
+            if not fine[i]:
+                out.append("the model computed a value that is not finite")
+            elif a.sample is not None and drawn[i] < 0:
+                out.append("the sampling options leave no token")
+            else:
+                out.append(Reading(sampled=drawn[i] if a.sample is not None else None))
+        if self._analysis is not None:
+            self._analysis.fill(out)
+        return out
 
 
 class _Analysis:
@@ -229,7 +256,7 @@ class _Analysis:
     def __init__(
         self,
         sampler: Sampler,
-        parcel: _Parcel,
+        parcel: Parcel,
         logits: torch.Tensor,
         sampled: torch.Tensor | None,
         asked: Sequence[Readings],
@@ -278,25 +305,38 @@ class _Analysis:
                 reading.entropy = float(get[self._entropy][n])
 
 
-class _Parcel:
+class Parcel:
     """Tensors that cross to the host together: int32 and fp32, as one."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._tensors: list[torch.Tensor] = []
         self._arrays: list[np.ndarray] = []
+        self._flat: torch.Tensor | None = None
+        self._event: torch.cuda.Event | None = None
 
     def add(self, tensor: torch.Tensor) -> int:
         """Its number."""
         self._tensors.append(tensor)
         return len(self._tensors) - 1
 
+    def send(self) -> None:
+        """Nothing more is added."""
+        if self._device.type == "cpu":
+            return
+        flat = torch.cat([t.contiguous().view(torch.int32).flatten() for t in self._tensors])
+        self._flat = torch.empty(len(flat), dtype=torch.int32, pin_memory=True)
+        self._flat.copy_(flat, non_blocking=True)
+        self._event = torch.cuda.Event()
+        self._event.record()
+
     def open(self) -> None:
         """Wait for the device; the arrays are there afterwards."""
-        if self._device.type == "cpu":
+        if self._event is None or self._flat is None:
             self._arrays = [t.numpy() for t in self._tensors]
             return
-        flat = torch.cat([t.contiguous().view(torch.int32).flatten() for t in self._tensors]).cpu().numpy()
+        self._event.synchronize()
+        flat = self._flat.numpy()
         at = 0
         for t in self._tensors:
             part = flat[at : at + t.numel()]
