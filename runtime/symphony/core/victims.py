@@ -64,8 +64,8 @@ class Victims:
         """Since somebody asked."""
         self._most: dict[str | None, int] = {}
         """What all victims together were found to give, of all or of one tenant; as long as nothing changed."""
-        self._crowded = 0
-        """How many operations there were then."""
+        self._state = (0, 0, 0)
+        """How many operations there were then, and how often pages and slots had been given back."""
 
     def begin(self) -> None:
         """Another round: operations are looked at from the oldest on."""
@@ -83,9 +83,10 @@ class Victims:
         now = self.now()
         pages, tenant = shortage
         changed = self._standby.ripen(now - self._limits.idle_seconds, self._tiers.attainable)
-        if changed or len(self._crowd.active) != self._crowded:
+        state = len(self._crowd.active), self._pool.released, self._tiers.arena.host.released
+        if changed or state != self._state:
             self._most.clear()
-            self._crowded = len(self._crowd.active)
+            self._state = state
         shared = self.next_page(favoured)
         most = self._most.get(tenant)
         if most is not None and most + (shared > 0) < pages:
@@ -106,8 +107,7 @@ class Victims:
         victims: list[Victim] = []
         tally = _Tally(lambda page: self._references(page, tenant), shared)
         for file in ripe.in_order():
-            if file.derived is not None and not self._tiers.can_discard(file):
-                self._standby.stick(file, self._tiers.slots_for(file))
+            if self._is_stuck(file):
                 continue
             victims.append((file, None))
             if tally.add(file.pages) >= pages:
@@ -126,9 +126,17 @@ class Victims:
         for victim in self._others(favoured, tenant, now):
             victims.append(victim)
             if tally.add(victim[0].pages) >= pages:
-                return [(file, None) for file in ripe.in_order()] + victims
+                first: list[Victim] = [(file, None) for file in ripe.in_order() if not self._is_stuck(file)]
+                return first + victims if ripe.gain == gain else self._all(favoured, shared, shortage, now)
         self._most[tenant] = tally.gain
         return None
+
+    def _is_stuck(self, file: File) -> bool:
+        """The ripe file cannot go now, and is put aside."""
+        stuck = file.derived is not None and not self._tiers.can_discard(file)
+        if stuck:
+            self._standby.stick(file, self._tiers.slots_for(file))
+        return stuck
 
     def _others(self, favoured: Operation, tenant: str | None, now: float) -> Iterator[Victim]:
         """The second and third kind, in that order."""

@@ -23,7 +23,7 @@ class Watcher(Protocol):
 class PagePool:
     """Ids `first..pages`, exclusive; `first` is 1 where page 0 is the engine's scratch page."""
 
-    __slots__ = ("capacity", "first", "foreign", "free", "payer", "refs", "used", "watchers")
+    __slots__ = ("capacity", "first", "foreign", "free", "payer", "refs", "released", "used", "watchers")
 
     def __init__(self, pages: int, first: int = 1) -> None:
         self.first = first
@@ -37,6 +37,8 @@ class PagePool:
         """Pages charged to each tenant."""
         self.foreign: dict[int, dict[str, int]] = {}
         """References by tenants that do not pay: page -> tenant -> count."""
+        self.released = 0
+        """How often references were given back."""
         self.watchers: list[Watcher] = []
         """Who is told of references that come and go; not of the first one to a page."""
 
@@ -67,6 +69,7 @@ class PagePool:
 
     def unref(self, pages: Iterable[int], tenant: str) -> list[int]:
         """One reference less. Returns the pages that have none left, in order; they are charged to nobody."""
+        self.released += 1
         refs, foreign = self.refs, self.foreign
         orphans: list[int] = []
         if self.watchers:
