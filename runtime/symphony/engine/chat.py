@@ -1,7 +1,8 @@
 """A model's chat template: a conversation in, the prompt's text out.
 
 Templates are Jinja as Hugging Face writes it, rendered by minijinja with bounded fuel and bounded output: the template
-comes with the model, the conversation from a guest. It knows nothing of tokens.
+comes with the model, the conversation from a guest. minijinja charges its own work to the fuel; what our filters write
+is counted here. It knows nothing of tokens.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import datetime
 import json
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,20 @@ _TOOLS = "tool_use"
 """What transformers calls a template for conversations with tools, where a model has one."""
 _GENERATION = re.compile(r"{%([-+]?)\s*(end)?generation\s*([-+]?)%}")
 """A statement of transformers' own, which marks what a model is to learn and renders nothing."""
+MAX_TEMPLATE_BYTES = 1 << 20
+"""Of a template's source; the longest that models come with has some ten thousand."""
+MAX_INDENT = 16
+_DATES = re.compile(r"(?:[^%]|%-?[a-zA-Z%]){0,100}")
+"""What `strftime_now` takes: no widths, which may be any number."""
+_left: ContextVar[list[int]] = ContextVar("characters that our filters may still write in this rendering")
 
 
 class _Rejected(Exception):
     """The template called `raise_exception`."""
+
+
+class _TooMuch(Exception):
+    """Filters of ours wrote more than one rendering may."""
 
 
 class ChatTemplate:
@@ -46,6 +58,10 @@ class ChatTemplate:
         environment.add_global("raise_exception", _raise)
         environment.add_global("strftime_now", _strftime_now)
         environment.add_filter("tojson", _tojson)
+        if max(len(source), len(for_tools or "")) > MAX_TEMPLATE_BYTES:
+            raise Invalid(
+                f"the model's chat template is longer than {MAX_TEMPLATE_BYTES >> 20} MiB", "download the model again"
+            )
         try:
             environment.add_template("chat", _GENERATION.sub(_harmless, source))
             if for_tools is not None:
@@ -84,10 +100,16 @@ class ChatTemplate:
         if not isinstance(conversation.get("messages"), list):
             raise Invalid("the conversation has no list of messages", 'give {"messages": [{"role", "content"}, ...]}')
         arguments = {"add_generation_prompt": False, "tools": None, "documents": None} | self._variables | conversation
+        _left.set([param.MAX_TEXT_CHARS])
         try:
             text = self._environment.render_template(self._for_tools if arguments["tools"] else "chat", **arguments)
         except _Rejected as e:
             raise Invalid(f"the chat template rejected the conversation: {e}") from e
+        except _TooMuch as e:
+            raise LimitExceeded(
+                f"the chat template wrote more than {param.MAX_TEXT_CHARS} characters of JSON",
+                "render fewer or shorter messages at a time",
+            ) from e
         except self._errors as e:
             if "OutOfFuel" in str(e.kind) or "fuel" in str(e).lower():
                 raise LimitExceeded(
@@ -110,6 +132,8 @@ def _raise(message: str) -> str:
 
 
 def _strftime_now(form: str) -> str:
+    if not _DATES.fullmatch(form):
+        raise ValueError(f"strftime_now cannot write {form[:100]!r}")
     return datetime.datetime.now().strftime(form)
 
 
@@ -117,9 +141,23 @@ def _never_escape(_name: str) -> bool:
     return False
 
 
-def _tojson(value: Any, indent: int | None = None, **_options: Any) -> str:
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     # As transformers does; minijinja's own filter escapes `<` and `>`, which models were not trained on.
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    if indent is not None and not 0 <= indent <= MAX_INDENT:
+        raise ValueError(f"tojson cannot indent by {indent}")
+    marks = None if separators is None else (separators[0], separators[1])
+    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=marks, sort_keys=sort_keys)
+    left = _left.get()
+    left[0] -= len(text)
+    if left[0] < 0:
+        raise _TooMuch
+    return text
 
 
 def _named(source: Any) -> dict[str, str]:
@@ -132,9 +170,10 @@ def _named(source: Any) -> dict[str, str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as e:
-        raise Invalid(f"{path} is not UTF-8 text: {e}", "download the model again") from e
+        with path.open("rb") as file:
+            return file.read(MAX_TEMPLATE_BYTES + 1).decode()
+    except (UnicodeDecodeError, OSError) as e:
+        raise Invalid(f"{path} cannot be read: {e}", "download the model again") from e
 
 
 def _harmless(tag: re.Match[str]) -> str:
