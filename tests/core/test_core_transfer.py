@@ -11,6 +11,7 @@ from kv_shadows import Shadows
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
 from symphony.engine.fake import FakeEngine
+from symphony.engine.messages import Batch, RowResult
 from symphony.errors import (
     Busy,
     Cancelled,
@@ -632,3 +633,46 @@ async def test_what_a_busy_derived_file_was_cannot_be_opened() -> None:
         assert await h.contents(s, opened) == [*shadow.tokens, 1]
         await h.core.unlink(s, "/part")
         await h.core.unlink(s, "/f")
+
+
+class Refusing(FakeEngine):
+    """Takes no step in which entries are copied."""
+
+    refuses = True
+    refused = 0
+
+    async def step(self, batch: Batch) -> list[RowResult]:
+        if batch.entries and self.refuses:
+            self.refused += 1
+            raise InternalError("these entries cannot be copied")
+        return await super().step(batch)
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_a_transfer_that_the_engine_refuses_fails_alone(pipelined: bool) -> None:
+    @run
+    async def test() -> None:
+        engine = Refusing(pages=64, page_size=4)
+        async with Host(engine, CoreConfig(debug=True, pipelined=pipelined)) as h:
+            s, other = h.core.open_session("t"), h.core.open_session("u")
+            source = await h.core.create(s, None)
+            await h.pred(s, source, text(30))
+            derived = asyncio.ensure_future(h.core.extract(s, source, [(3, 20)], True))
+            running = await h.core.create(other, None)
+            looping = await h.core.create(other, None)
+            op = await h.start(other, running, text(6, 3), max_tokens=40)
+            for i in range(20):
+                [reading] = await h.pred(other, looping, [i])
+                assert reading.sampled == engine.greedy(list(range(i + 1)))
+            with pytest.raises(InternalError, match="cannot be copied"):
+                await derived
+            got: list[int] = []
+            await h.drain(other, op, got)
+            assert got == h.expect(text(6, 3), 40)
+            assert engine.refused == 1
+            assert await h.contents(s, source) == text(30)
+            engine.refuses = False
+            part = await h.core.extract(s, source, [(3, 20)], True)
+            assert await h.core.length(s, part) == 17
+
+    test()

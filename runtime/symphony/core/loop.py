@@ -219,16 +219,18 @@ class StepLoop:
             self._prefilled(seconds / tokens)
 
     def _lose(self, step: Step, why: Exception) -> None:
-        """All that the step touched is undefined, and so is what was launched behind it."""
+        """All that the step touched is undefined, and so is what was launched behind it. Where entries were copied in
+        it, the transfers that they were for are to blame, and end; the rows are run again without them."""
+        spared = step.spared or any(isinstance(operation, Transfer) for operation in step.copying)
         if step.lost is None:
             _log.error("step %d of %s failed", self.steps - 1, self.arena.model, exc_info=why)
         for other in self.flight:
-            other.lost = why
+            other.lost, other.spared = why, spared
         error = InternalError(f"the step failed: {why}", "the host's log has the details")
         for operation, _ in step.plan:
             if not operation.running:
                 self.room.suspend(operation)
-            if operation.cancelled or not operation.complete():
+            if operation.cancelled or operation.doom or not (spared or operation.complete()):
                 self.fail(operation, operation.doom or error)
         for operation in step.copying:
             self.room.suspend(operation)

@@ -31,6 +31,8 @@ class Step:
     results: Awaitable[Sequence[RowResult]]
     lost: Exception | None = None
     """Why it counts as lost, whatever comes back: the step before it was."""
+    spared: bool = False
+    """That step was lost over what it copied: the rows of this one are not to blame."""
 
     @property
     def tokens(self) -> int:
