@@ -46,13 +46,18 @@ def host(as_json: bool, quick: bool, all_cores: bool) -> None:
 @bench.command("engine")
 @click.option("--model", default="tiny", show_default=True, help="A name or a model directory.")
 @click.option("--device", help="cpu, cuda or cuda:N.")
-@click.option("--attention", type=click.Choice(["torch", "triton"]), help="Force an attention back end.")
+@click.option("--attention", type=click.Choice(["flash", "triton", "torch"]), help="Force an attention back end.")
 @click.option("--in-loop", is_flag=True, help="Also LIPs that choose every token themselves.")
 @click.option("--rows", default=64, show_default=True, help="LIPs at once.")
 @click.option("--prompt-tokens", default=8, show_default=True)
 @click.option("--new-tokens", default=64, show_default=True)
-@click.option("--rounds", default=3, show_default=True, help="Alternated rounds; medians are reported.")
-@click.option("--threads", type=int, help="Threads of the model's arithmetic on the CPU.")
+@click.option("--rounds", type=int, help="Alternated rounds, of which medians are reported: 3, or 9 with --peers.")
+@click.option("--threads", type=int, help="Threads of the model's arithmetic on the CPU; 1 with --peers.")
+@click.option("--peers", "beside", is_flag=True, help="Instead: our engine beside other ones, on the CPU.")
+@click.option("--peer", "interpreters", multiple=True, metavar="NAME=PYTHON", help="With --peers: where one is.")
+@click.option("--only", multiple=True, metavar="TEXT", help="With --peers: rows whose name contains it.")
+@click.option("--shape", default="llama-29m", show_default=True, help="With --peers: see bench/model_shapes.py.")
+@click.option("--dtype", default="float32", show_default=True, help="With --peers: of the weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def engine(
     model: str,
@@ -62,8 +67,13 @@ def engine(
     rows: int,
     prompt_tokens: int,
     new_tokens: int,
-    rounds: int,
+    rounds: int | None,
     threads: int | None,
+    beside: bool,
+    interpreters: tuple[str, ...],
+    only: tuple[str, ...],
+    shape: str,
+    dtype: str,
     as_json: bool,
 ) -> None:
     """Tokens per second of a model through the whole host."""
@@ -71,19 +81,46 @@ def engine(
     from symphony.bench.report import Report
     from symphony.engine.local import LocalEngine
 
+    if beside:
+        _peers(shape, dtype, threads or 1, rounds or 9, interpreters, only, as_json)
+        return
     loaded = LocalEngine.load(model, device=device, attention=attention, threads=threads)
     report = Report(f"engine, {loaded.info.name}", {**_conditions(str(os.cpu_count())), **loaded.describe()})
     guest = (_guests() / "guest.wasm").read_bytes()
     work = Workload(rows, prompt_tokens, new_tokens)
     with tempfile.TemporaryDirectory() as home:
-        asyncio.run(bench_engine(report, loaded, Path(home), guest, work, in_loop=in_loop, rounds=rounds))
+        asyncio.run(bench_engine(report, loaded, Path(home), guest, work, in_loop=in_loop, rounds=rounds or 3))
+    click.echo(report.as_json() if as_json else report.as_text())
+
+
+def _peers(
+    shape: str,
+    dtype: str,
+    threads: int,
+    rounds: int,
+    interpreters: tuple[str, ...],
+    only: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    from symphony.bench.peers import Setting, bench_peers, find_peers, write_model
+    from symphony.bench.report import Report
+
+    def tell(text: str) -> None:
+        click.echo(f"  {text}", err=True)
+
+    given = dict(item.split("=", 1) for item in interpreters if "=" in item)
+    engines = find_peers(given, tell)
+    report = Report(f"engines, {shape}, {dtype}, {threads} threads", _conditions(str(os.cpu_count())))
+    with tempfile.TemporaryDirectory() as home:
+        vocab = write_model(shape, Path(home))
+        bench_peers(report, engines, Setting(Path(home), dtype, threads, vocab), only, rounds, tell)
     click.echo(report.as_json() if as_json else report.as_text())
 
 
 @bench.command("kv")
 @click.option("--model", default="tiny", show_default=True, help="A name or a model directory.")
 @click.option("--device", help="cpu, cuda or cuda:N.")
-@click.option("--attention", type=click.Choice(["torch", "triton"]), help="Force an attention back end.")
+@click.option("--attention", type=click.Choice(["flash", "triton", "torch"]), help="Force an attention back end.")
 @click.option("--agents", default=8, show_default=True, help="Programs at once.")
 @click.option("--context", default=512, show_default=True, help="Tokens of each at the start.")
 @click.option("--tokens", default=1024, show_default=True, help="Tokens of the file that goes and comes back.")

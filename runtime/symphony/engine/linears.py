@@ -1,6 +1,10 @@
-"""Products of activations with weights: oneDNN with packed weights and fused post-ops on a CPU, torch's own elsewhere.
+"""Products of activations with weights, fused with what follows them.
 
-`PackedLinear` and `PlainLinear` do the same four things; which one a model uses is chosen when it is loaded.
+    native   fp32 on a CPU, by our own operation where there is a compiler
+    packed   fp32 on a CPU, by oneDNN with packed weights
+    plain    any device, any dtype, by torch
+
+All do the same; which one a weight uses is chosen when it is loaded.
 """
 
 from __future__ import annotations
@@ -11,11 +15,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
 
 from symphony_kernels import onednn
+from symphony_kernels.native import linear as native
 
 Bias = torch.Tensor | None
 SMALL = 1 << 20
 """Elements up to which a packed weight is also kept transposed: for a single row a plain product then beats oneDNN,
 whose calls cost some microseconds more."""
+
+
+FEW_ROWS = 96
+"""More rows than these are left to oneDNN, on processors where that is faster then."""
+TWICE = 1 << 24
+"""Elements up to which a weight is kept both ways."""
 
 
 class Linear(Protocol):
@@ -38,13 +49,44 @@ class Gated(Protocol):
         ...
 
 
+class NativeLinear:
+    """fp32 on a CPU, by the native operation; for many rows by `beyond`, if that is given."""
+
+    def __init__(self, weight: native.NativeWeight, beyond: Linear | None) -> None:
+        self._weight = weight
+        self._beyond = beyond
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self._beyond is not None and x.shape[0] > FEW_ROWS:
+            return self._beyond(x)
+        return self._weight(x)
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        if self._beyond is not None and x.shape[0] > FEW_ROWS:
+            return self._beyond.plus(x, other)
+        return self._weight(x, native.ADD, other)
+
+
+class NativeGated:
+    """Two of them, likewise."""
+
+    def __init__(self, gate: native.NativeWeight, up: native.NativeWeight, beyond: Gated | None) -> None:
+        self._gate, self._up = gate, up
+        self._beyond = beyond
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self._beyond is not None and x.shape[0] > FEW_ROWS:
+            return self._beyond(x)
+        return self._up(x, native.MULTIPLY, self._gate(x, native.SILU))
+
+
 class PackedLinear:
     """fp32 on a CPU, by oneDNN."""
 
-    def __init__(self, weight: torch.Tensor, bias: Bias = None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: Bias = None, small: int = SMALL) -> None:
         self._weight = onednn.pack(weight)
         self._bias = bias
-        self._transposed = weight.t().contiguous() if weight.numel() <= SMALL else None
+        self._transposed = weight.t().contiguous() if weight.numel() <= small else None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if self._transposed is not None and x.shape[0] == 1:
@@ -66,11 +108,12 @@ class PackedGated:
         up: torch.Tensor,
         gate_bias: Bias = None,
         up_bias: Bias = None,
+        small: int = SMALL,
     ) -> None:
         self._gate, self._up = onednn.pack(gate), onednn.pack(up)
         self._gate_bias, self._up_bias = gate_bias, up_bias
-        small = gate.numel() <= SMALL
-        self._transposed = (gate.t().contiguous(), up.t().contiguous()) if small else None
+        kept = gate.numel() <= small
+        self._transposed = (gate.t().contiguous(), up.t().contiguous()) if kept else None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if self._transposed is not None and x.shape[0] == 1:
@@ -116,12 +159,23 @@ class PlainGated:
 
 def linear(weight: torch.Tensor, bias: Bias = None) -> Linear:
     """The fastest one for this weight's device and dtype."""
-    return PackedLinear(weight, bias) if _packs(weight) else PlainLinear(weight.contiguous(), bias)
+    ours = native.pack(weight, bias)
+    if ours is None:
+        return PackedLinear(weight, bias) if _packs(weight) else PlainLinear(weight.contiguous(), bias)
+    return NativeLinear(ours, PackedLinear(weight, bias, small=0) if _helps(weight) else None)
 
 
 def gated(gate: torch.Tensor, up: torch.Tensor, gate_bias: Bias = None, up_bias: Bias = None) -> Gated:
     """The fastest one for these weights' device and dtype."""
-    return (PackedGated if _packs(gate) else PlainGated)(gate, up, gate_bias, up_bias)
+    our_gate, our_up = native.pack(gate, gate_bias), native.pack(up, up_bias)
+    if our_gate is None or our_up is None:
+        return (PackedGated if _packs(gate) else PlainGated)(gate, up, gate_bias, up_bias)
+    return NativeGated(our_gate, our_up, PackedGated(gate, up, gate_bias, up_bias, small=0) if _helps(gate) else None)
+
+
+def _helps(weight: torch.Tensor) -> bool:
+    """Whether oneDNN is faster than the native operation for many rows, and the weight may well be there twice."""
+    return native.wide_vectors() and _packs(weight) and weight.numel() <= TWICE
 
 
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: Bias) -> torch.Tensor:

@@ -1,0 +1,31 @@
+"""What every peer's script has in common: prompts come in on stdin, tokens and CPU-seconds go out on stdout.
+
+Runs inside the peers' own environments, so it needs nothing but Python. A line in is
+`{"prompts": [[id, ...], ...], "new_tokens": n}`, a line out `RESULT {"tokens": ..., "cpu": ..., "wall": ...}`. The
+first one is `READY {...}`: the options that the peer runs with. Whatever else a library prints is not ours.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+Run = Callable[[list[list[int]], int], list[list[int]]]
+"""Greedily so many new tokens after each of the prompts, all at once."""
+
+
+def serve(options: dict[str, object], run: Run) -> None:
+    """Answer until stdin ends."""
+    _say("READY", options)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        wall, cpu = time.perf_counter(), time.process_time()
+        tokens = run(asked["prompts"], asked["new_tokens"])
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        _say("RESULT", {"tokens": tokens, "cpu": cpu, "wall": wall})
+
+
+def _say(what: str, value: object) -> None:
+    print(f"{what} {json.dumps(value)}", flush=True)
