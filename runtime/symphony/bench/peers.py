@@ -95,7 +95,10 @@ _OTHERS = {
 
 
 def find_peers(given: Mapping[str, str], tell: Tell) -> list[list[Way]]:
-    """The ways of each engine that is there, ours first; tells which are absent. `given`: interpreters by name."""
+    """The ways of each engine that is there, ours first; tells which are absent.
+
+    `given`: interpreters by name; an empty one leaves that peer out. Raises NotFound, Invalid.
+    """
     script = "symphony_core.py"
     if not (SCRIPTS / "peers" / script).is_file():
         raise NotFound("the peers' scripts are not installed", "run it from a checkout")
@@ -103,6 +106,9 @@ def find_peers(given: Mapping[str, str], tell: Tell) -> list[list[Way]]:
         raise Invalid(f"there is no peer {min(unknown)!r}", f"there are {', '.join(_OTHERS)}")
     found = [[Way(f"symphony {how}", sys.executable, script, how)] for how in ("native", "torch")]
     for name, (script, ways) in _OTHERS.items():
+        if given.get(name) == "":
+            tell(f"{name} is left out")
+            continue
         python = given.get(name) or _default_python(name)
         if python is None or not Path(python).is_file():
             tell(f"{name} is absent: {_hint(name)}")
@@ -143,8 +149,12 @@ class Worker:
                 text=True,
                 start_new_session=True,
             )
-        self.options = self._read("READY")
-        self._signal(signal.SIGSTOP)
+        try:
+            self.options = self._read("READY")
+            self._signal(signal.SIGSTOP)
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> dict[str, Any]:
         """Tokens, CPU-seconds and seconds. Raises Unavailable if it died."""
@@ -209,6 +219,8 @@ def bench_peers(
         raise Invalid(f"no row is named {' or '.join(only)}", "see the names in a report of all rows")
     workers: dict[Way, Worker] = {}
     with contextlib.ExitStack() as stack:
+        # a stopped process does not end by itself
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)))
         for way in [way for ways in engines for way in ways]:
             try:
                 worker = Worker(way, setting, setting.model / f"{way.engine}-{way.how}.log".replace(" ", "-"))
