@@ -22,13 +22,20 @@ def _find() -> tuple[Any, Any, Any] | None:
     return found if ok else None
 
 
+def _has_bf16() -> bool:
+    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(check is not None and bool(check()) for check in checks)
+
+
 _OPS = _find() if torch.backends.mkldnn.is_available() else None
 AVAILABLE = _OPS is not None
 """Whether the fused operators are here."""
+NARROW = AVAILABLE and _has_bf16()
+"""Whether they take bf16 too, and the processor has instructions for it."""
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
-    """An [out, in] fp32 weight in oneDNN's own layout; only `linear` and its like take it. Needs AVAILABLE."""
+    """An [out, in] fp32 or bf16 weight in oneDNN's own layout; only `linear` and its like take it. Needs AVAILABLE."""
     assert _OPS is not None
     return _OPS[0](weight.contiguous(), None)
 

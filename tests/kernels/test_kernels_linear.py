@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from symphony.engine import linears
+from symphony_kernels import onednn
 from symphony_kernels.native import linear as native
 from symphony_kernels.native.build import SWITCH, find_compiler
 
@@ -97,8 +98,36 @@ def test_large_and_small_gates(kind):
 
 def test_what_it_is_not_written_for():
     assert native.pack(torch.randn(33, 64)) is None
-    assert native.pack(torch.randn(32, 64).bfloat16()) is None
+    assert native.pack(torch.randn(32, 64).double()) is None
     assert isinstance(linears.linear(torch.randn(33, 64)), linears.PackedLinear | linears.PlainLinear)
+
+
+@pytest.mark.parametrize("instructions", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_narrow_weights(kind, threads, biased, instructions, monkeypatch):
+    """bf16 weights, fp32 rows. Where the processor has no instructions for bf16, what asks oneDNN is asked of torch."""
+    monkeypatch.setattr(onednn, "NARROW", instructions)
+    if instructions:
+        monkeypatch.setattr(onednn, "pack", lambda weight: weight)
+        monkeypatch.setattr(onednn, "linear", torch.nn.functional.linear)
+    gate, up, gate_bias, up_bias = weights(96, 64, biased)
+    gate, up = gate.bfloat16(), up.bfloat16()
+    linear, gated = linears.linear(gate, gate_bias), linears.gated(gate, up, gate_bias, up_bias)
+    ours = find_compiler() is not None and kind == "native" and not instructions
+    assert isinstance(linear, linears.NativeLinear) == ours
+    assert isinstance(gated, linears.NativeGated) == ours
+    plain = linears.PlainLinear(gate.float(), gate_bias)
+    plain_gated = linears.PlainGated(gate.float(), up.float(), gate_bias, up_bias)
+    for rows in ROWS:
+        x, other = torch.randn(rows, 64), torch.randn(rows, 96)
+        off = 2e-5 if ours else 5e-2  # only the native operation leaves the rows as they are
+        for got, expected in (
+            (linear(x), plain(x)),
+            (linear.plus(x, other), plain.plus(x, other)),
+            (gated(x), plain_gated(x)),
+        ):
+            assert got.dtype == torch.float32
+            torch.testing.assert_close(got, expected, atol=off, rtol=off)
 
 
 def test_many_rows_are_left_to_onednn_where_that_is_faster(monkeypatch):

@@ -1,10 +1,12 @@
 """Products of activations with weights, fused with what follows them.
 
-    native   fp32 on a CPU, by our own operation where there is a compiler
+    native   fp32 or bf16 weights on a CPU, by our own operation where there is a compiler
     packed   fp32 on a CPU, by oneDNN with packed weights
+    narrow   bf16 weights on a CPU, by oneDNN where the processor has instructions for them, else by torch
     plain    any device, any dtype, by torch
 
-All do the same; which one a weight uses is chosen when it is loaded.
+All do the same; which one a weight uses is chosen when it is loaded. On a CPU rows and results are fp32, whatever the
+weights are: bf16 there is a way to read less memory.
 """
 
 from __future__ import annotations
@@ -123,6 +125,33 @@ class PackedGated:
         return onednn.linear_with(x, self._up, inner, "mul", self._up_bias)
 
 
+class NarrowLinear:
+    """bf16 weights on a CPU: rows are rounded to bf16 too, sums are fp32."""
+
+    def __init__(self, weight: torch.Tensor, bias: Bias = None) -> None:
+        self._packed = onednn.NARROW
+        self._weight = onednn.pack(weight) if self._packed else weight
+        self._bias = bias
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.bfloat16()
+        out = (onednn.linear(x, self._weight) if self._packed else F.linear(x, self._weight)).float()
+        return out if self._bias is None else out.add_(self._bias)
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return self(x).add_(other)
+
+
+class NarrowGated:
+    """Two of them."""
+
+    def __init__(self, gate: torch.Tensor, up: torch.Tensor, gate_bias: Bias = None, up_bias: Bias = None) -> None:
+        self._gate, self._up = NarrowLinear(gate, gate_bias), NarrowLinear(up, up_bias)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return F.silu(self._gate(x), inplace=True).mul_(self._up(x))
+
+
 class PlainLinear:
     """Any device, any dtype."""
 
@@ -159,18 +188,33 @@ class PlainGated:
 
 def linear(weight: torch.Tensor, bias: Bias = None) -> Linear:
     """The fastest one for this weight's device and dtype."""
-    ours = native.pack(weight, bias)
-    if ours is None:
-        return PackedLinear(weight, bias) if _packs(weight) else PlainLinear(weight.contiguous(), bias)
-    return NativeLinear(ours, PackedLinear(weight, bias, small=0) if _helps(weight) else None)
+    ours = None if _wants_instructions(weight) else native.pack(weight, bias)
+    if ours is not None:
+        return NativeLinear(ours, PackedLinear(weight, bias, small=0) if _helps(weight) else None)
+    if _is_narrow(weight):
+        return NarrowLinear(weight, bias)
+    return PackedLinear(weight, bias) if _packs(weight) else PlainLinear(weight.contiguous(), bias)
 
 
 def gated(gate: torch.Tensor, up: torch.Tensor, gate_bias: Bias = None, up_bias: Bias = None) -> Gated:
     """The fastest one for these weights' device and dtype."""
-    our_gate, our_up = native.pack(gate, gate_bias), native.pack(up, up_bias)
-    if our_gate is None or our_up is None:
-        return (PackedGated if _packs(gate) else PlainGated)(gate, up, gate_bias, up_bias)
-    return NativeGated(our_gate, our_up, PackedGated(gate, up, gate_bias, up_bias, small=0) if _helps(gate) else None)
+    biased = (gate, gate_bias), (up, up_bias)
+    our_gate, our_up = (None if _wants_instructions(w) else native.pack(w, b) for w, b in biased)
+    if our_gate is not None and our_up is not None:
+        beyond = PackedGated(gate, up, gate_bias, up_bias, small=0) if _helps(gate) else None
+        return NativeGated(our_gate, our_up, beyond)
+    if _is_narrow(gate):
+        return NarrowGated(gate, up, gate_bias, up_bias)
+    return (PackedGated if _packs(gate) else PlainGated)(gate, up, gate_bias, up_bias)
+
+
+def _is_narrow(weight: torch.Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+
+
+def _wants_instructions(weight: torch.Tensor) -> bool:
+    """Whether the processor itself multiplies such weights, faster than they can be widened."""
+    return _is_narrow(weight) and onednn.NARROW
 
 
 def _helps(weight: torch.Tensor) -> bool:

@@ -143,7 +143,7 @@ class LocalEngine:
             stop_tokens=config.stop_tokens,
             bos_token=config.bos_token,
             digest=identity,
-            bytes_per_page=shape.bytes_per_page(kind),
+            bytes_per_page=shape.bytes_per_page(transformer.dtype),
             device=str(where),
             host_pages=tier.slots,
             window=config.window,
@@ -412,6 +412,7 @@ def _load(
         # what the weights are computed with is part of what a K/V entry is
         identity = beside.submit(digest, weights.files, str(dtype), config.rope, config.window, config.windowed)
         model = Transformer(config, weights, dtype)
+        dtype = model.dtype  # of K/V
         size = page_size or (16 if device.type == "cpu" else 64)
         one = PoolShape(config.layers, 1, size, config.heads, config.kv_heads, config.head_dim)
         count = pages or pool_pages(one.bytes_per_page(dtype), size, config.context_limit, device, budget)
