@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from symphony import param
-from symphony.engine.config import read_json
+from symphony.engine.directory import read_json
 from symphony.errors import Invalid, LimitExceeded
 
 _TOOLS = "tool_use"

@@ -7,24 +7,20 @@ files, old and new spelling, and the configuration classes of transformers for w
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from symphony.engine.directory import read_config
+from symphony.engine.members import MAX_COUNT, Members, shown
 from symphony.engine.messages import Sampling
 from symphony.engine.problems import Problem, refuse
-from symphony.errors import Invalid, NotFound
+from symphony.engine.rotary import Rope, read_rope
 
-MAX_COUNT = 1 << 24
-"""The largest number of anything that a configuration may name: more is a broken file, not a model."""
 MAX_LAYERS = 4096
-MAX_JSON_BYTES = 64 << 20
-"""Bytes of a JSON file of a model directory."""
-DTYPE_NAMES = ("float32", "bfloat16", "float16")
-"""What weights may be stored in."""
+MAX_CONTEXT = 1 << 21
+"""Positions: the table of their angles is in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +53,6 @@ FAMILIES = {
     ),
 }
 """What this engine runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rope:
-    """Rotary embeddings; what `kind` does with the frequencies is in `rope.py`.
-
-    Dynamic scaling is "default": it changes nothing up to the context limit, and nothing goes beyond that.
-    """
-
-    theta: float
-    kind: Literal["default", "linear", "llama3", "yarn"] = "default"
-    factor: float = 1.0
-    original_context: int = 0
-    """Positions that the model was first trained for: llama3 and yarn."""
-    low_freq_factor: float = 1.0  # llama3
-    high_freq_factor: float = 4.0  # llama3
-    beta_fast: float = 32.0  # yarn
-    beta_slow: float = 1.0  # yarn
-    truncate: bool = True  # yarn
-    attention_factor: float = 1.0
-    """What queries and keys are both multiplied by. The engine folds its square into the scores' scale: keys that are
-    turned on later must not be multiplied twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +106,13 @@ class ModelConfig:
         """The same; all that is wrong goes to `problems`, and the result is of use only if nothing is."""
         family = _family(raw, where, problems)
         _refuse_features(raw, where, problems)
-        read = _Reader({**family.defaults, **raw}, where, problems)
+        read = Members({**family.defaults, **raw}, where, problems)
         heads, hidden = read.count("num_attention_heads"), read.count("hidden_size")
         layers = read.count("num_hidden_layers", most=MAX_LAYERS)
-        limit = read.count("max_position_embeddings")
-        rope = _rope(raw, limit, where, problems)
+        limit = read.count("max_position_embeddings", most=MAX_CONTEXT)
+        rope = read_rope(raw, limit, where, problems)
         if rope.kind == "yarn":
-            limit = max(limit, int(min(rope.original_context * rope.factor, MAX_COUNT)))
+            limit = max(limit, int(min(rope.original_context * rope.factor, MAX_CONTEXT)))
         window, windowed = _windows(raw, read, family, layers, limit)
         heeds_attention = "attention_bias" in family.may_bias and bool(raw.get("attention_bias"))
         config = cls(
@@ -208,86 +182,6 @@ class ModelConfig:
         return name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and self.tied_embeddings)
 
 
-def read_config(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """config.json and generation_config.json. Raises NotFound, Invalid."""
-    if (directory / "adapter_config.json").is_file():
-        raise Invalid(
-            f"{directory} holds a LoRA adapter (adapter_config.json), which is not supported",
-            "merge it into its model: peft's merge_and_unload, then save_pretrained",
-        )
-    if not (directory / "config.json").is_file() and (gguf := sorted(directory.glob("*.gguf"))):
-        raise Invalid(
-            f"{gguf[0]} is a GGUF file, which is not supported", "give the Hugging Face directory of the same model"
-        )
-    raw = read_json(directory / "config.json", required=True)
-    return raw, read_json(directory / "generation_config.json", required=False)
-
-
-def read_json(path: Path, *, required: bool) -> dict[str, Any]:
-    """A JSON object, or {} for a missing file that is not required. Raises NotFound, Invalid."""
-    if not path.is_file():
-        if required:
-            raise NotFound(f"{path} does not exist", "give a Hugging Face model directory, or 'tiny'")
-        return {}
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise Invalid(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB", "download the model again")
-        value = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as e:
-        raise Invalid(f"{path} is not JSON: {e}", "download the model again") from e
-    except OSError as e:
-        raise Invalid(f"{path} cannot be read: {e}", "check its permissions") from e
-    if not isinstance(value, dict):
-        raise Invalid(f"{path} is not a JSON object", "download the model again")
-    return value
-
-
-class _Reader:
-    """Members of a JSON object; what is wrong with one goes to `problems`, and something harmless comes back."""
-
-    def __init__(self, raw: Mapping[str, Any], where: str, problems: list[Problem]) -> None:
-        self._raw, self._where, self._problems = raw, where, problems
-
-    def count(self, name: str, default: int | None = None, most: int = MAX_COUNT) -> int:
-        value = self._raw.get(name)
-        value = default if value is None else value
-        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most:
-            return value
-        kind = "a positive number" if not isinstance(value, int) or value <= 0 else f"a number up to {most}"
-        self._problem(f"{name} is {value!r}, not {kind}")
-        return 1
-
-    def number(self, name: str, default: float | None = None, least: float = 0.0) -> float:
-        """Above `least`."""
-        value = self._raw.get(name)
-        value = default if value is None else value
-        if isinstance(value, int | float) and not isinstance(value, bool) and least < value < math.inf:
-            return float(value)
-        self._problem(f"{name} is {value!r}, not a {'positive number' if least == 0 else f'number above {least:g}'}")
-        return least + 1.0
-
-    def dtype(self) -> str:
-        name = str(self._raw.get("dtype") or self._raw.get("torch_dtype") or "float32").removeprefix("torch.")
-        if name not in DTYPE_NAMES:
-            self._problem(f"weights of the type {name} are not supported", f"supported: {', '.join(DTYPE_NAMES)}")
-        return name
-
-    def layer_kinds(self, layers: int) -> tuple[bool, ...]:
-        """Which layers have a sliding window."""
-        kinds = self._raw["layer_types"]
-        if not isinstance(kinds, list) or len(kinds) != layers:
-            self._problem(f"layer_types does not name {layers} layers")
-            return (False,) * layers
-        for kind in kinds:
-            if kind not in ("full_attention", "sliding_attention"):
-                self._problem(f"layers of the type {kind!r} are not supported", "choose another model")
-                break
-        return tuple(kind == "sliding_attention" for kind in kinds)
-
-    def _problem(self, what: str, fix: str = "download the model again") -> None:
-        self._problems.append(Problem(f"{self._where}: {what[:300]}", fix))
-
-
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 _OTHER_KINDS = (
@@ -320,7 +214,8 @@ def _family(raw: Mapping[str, Any], where: str, problems: list[Problem]) -> Fami
     reason = next((why for words, why in _OTHER_KINDS if any(word in plain for word in words)), None)
     problems.append(
         Problem(
-            f"{where}: the architecture {raw.get('architectures')!r} is not supported" + (f": {reason}" * bool(reason)),
+            f"{where}: the architecture {shown(raw.get('architectures'))} is not supported"
+            + (f": {reason}" * bool(reason)),
             f"supported: {', '.join(FAMILIES)}",
         )
     )
@@ -333,11 +228,11 @@ def _refuse_features(raw: Mapping[str, Any], where: str, problems: list[Problem]
         if raw.get(name):
             problems.append(Problem(f"{where}: {name} is set: {reason}", fix))
     if raw.get("hidden_act", "silu") not in ("silu", "swish"):
-        problems.append(Problem(f"{where}: the activation {raw['hidden_act']!r} is not supported", "silu is"))
+        problems.append(Problem(f"{where}: the activation {shown(raw['hidden_act'])} is not supported", "silu is"))
 
 
 def _windows(
-    raw: Mapping[str, Any], read: _Reader, family: Family, layers: int, limit: int
+    raw: Mapping[str, Any], read: Members, family: Family, layers: int, limit: int
 ) -> tuple[int | None, tuple[bool, ...]]:
     """The sliding window, and which layers have it. One that no sequence can outgrow is none."""
     off = family.window == "by layer" and not raw.get("use_sliding_window")
@@ -352,58 +247,6 @@ def _windows(
         first = 0 if raw.get("max_window_layers") == 0 else read.count("max_window_layers")
         windowed = tuple(i >= first for i in range(layers))
     return (window, windowed) if any(windowed) and window < limit else (None, (False,) * layers)
-
-
-def _rope(raw: Mapping[str, Any], limit: int, where: str, problems: list[Problem]) -> Rope:
-    """Theta and scaling; newer files keep both in rope_parameters."""
-    found: Any = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-    if not isinstance(found, dict) or any(isinstance(value, dict) for value in found.values()):
-        problems.append(Problem(f"{where}: RoPE that differs between layers is not supported", "choose another model"))
-        found = {}
-    spec: dict[str, Any] = {name: raw.get(name) for name in ("rope_theta", "partial_rotary_factor")} | found
-    if raw.get("original_max_position_embeddings") is not None:
-        spec["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
-    read = _Reader(spec, where, problems)
-    theta = read.number("rope_theta", 10000.0, least=1.0)
-    kind = str(spec.get("rope_type") or spec.get("type") or "default")
-    if read.number("partial_rotary_factor", 1.0) != 1.0:
-        problems.append(Problem(f"{where}: partial rotary embeddings are not supported", "choose another model"))
-    if kind in ("default", "dynamic"):
-        return Rope(theta)
-    if kind == "linear":
-        return Rope(theta, kind, read.number("factor"))
-    if kind == "llama3":
-        low, high = read.number("low_freq_factor"), read.number("high_freq_factor")
-        if low == high:
-            problems.append(Problem(f"{where}: low_freq_factor and high_freq_factor are equal", "they must differ"))
-        original = read.count("original_max_position_embeddings", limit)
-        return Rope(theta, kind, read.number("factor"), original, low, high)
-    if kind == "yarn":
-        return _yarn(spec, read, theta, limit)
-    problems.append(Problem(f"{where}: RoPE scaling {kind!r} is not supported", "linear, dynamic, llama3 and yarn are"))
-    return Rope(theta)
-
-
-def _yarn(spec: Mapping[str, Any], read: _Reader, theta: float, limit: int) -> Rope:
-    original = read.count("original_max_position_embeddings", limit)
-    factor = read.number("factor", limit / original)
-
-    def gain(weight: float) -> float:
-        return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
-
-    inferred = gain(1.0)
-    if spec.get("mscale") and spec.get("mscale_all_dim"):
-        inferred = gain(read.number("mscale")) / gain(read.number("mscale_all_dim"))
-    return Rope(
-        theta,
-        "yarn",
-        factor,
-        original,
-        beta_fast=read.number("beta_fast", 32.0) if spec.get("beta_fast") else 32.0,
-        beta_slow=read.number("beta_slow", 1.0) if spec.get("beta_slow") else 1.0,
-        truncate=bool(spec.get("truncate", True)),
-        attention_factor=read.number("attention_factor", inferred),
-    )
 
 
 def _sampling(generation: Mapping[str, Any]) -> Sampling | None:

@@ -12,12 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from symphony.engine.config import ModelConfig, read_json
+from symphony.engine.config import ModelConfig
+from symphony.engine.directory import read_json
 from symphony.engine.problems import Problem, some
 from symphony.errors import Invalid, NotFound
 
-MAX_HEADER_BYTES = 100_000_000
-"""The format's own limit."""
+MAX_HEADER_BYTES = 16 << 20
+"""The format allows six times as much; 16 MiB describe a hundred thousand tensors."""
+MAX_DIMENSIONS = 8
+MAX_DTYPE_CHARS = 16
+MAX_TENSOR_BYTES = 1 << 50
 DTYPES = {"F32": 4, "BF16": 2, "F16": 2}
 """Bytes of an element, for what weights may be stored in."""
 INDEX = "model.safetensors.index.json"
@@ -102,29 +106,43 @@ def read_header(path: Path) -> dict[str, Tensor]:
             entries: Any = json.loads(file.read(length))
         if not isinstance(entries, dict):
             raise ValueError("the header is not an object")
-        tensors = {
-            str(name): _tensor(path, str(name), entry, 8 + length)
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        }
-        end = max((tensor.end for tensor in tensors.values()), default=8 + length)
-        if end != size:
-            raise ValueError(
-                f"it has {size} bytes, and should have {end}: it is {'cut short' if end > size else 'torn'}"
-            )
+        notes: Any = entries.pop("__metadata__", {})
+        if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
+            raise ValueError("its __metadata__ is not made of texts")
+        tensors = {name: _tensor(path, name, entry, 8 + length) for name, entry in entries.items()}
+        _check_places(tensors, 8 + length, size)
     except (ValueError, RecursionError, OSError) as e:
         raise Invalid(f"{path} cannot be read: {e}", _AGAIN) from e
     return tensors
 
 
+def _check_places(tensors: Mapping[str, Tensor], start: int, size: int) -> None:
+    """One tensor follows the other, up to the end of the file, as the format demands."""
+    at = start
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1][3:]):
+        if tensor.start != at:
+            raise ValueError(
+                f"its tensor {name[:100]!r} {'overlaps another one' if tensor.start < at else 'follows a gap'}"
+            )
+        at = tensor.end
+    if at != size:
+        raise ValueError(f"it has {size} bytes, and should have {at}: it is {'cut short' if at > size else 'torn'}")
+
+
 def _tensor(path: Path, name: str, entry: Any, base: int) -> Tensor:
     try:
-        dtype, shape = str(entry["dtype"]), tuple(int(n) for n in entry["shape"])
-        start, end = (int(n) for n in entry["data_offsets"])
+        dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"its entry for {name[:100]!r} is broken") from None
-    expected = math.prod(shape) * DTYPES.get(dtype, 0)
-    if not 0 <= start <= end or any(n < 0 for n in shape) or (dtype in DTYPES and end - start != expected):
+    numbers = (*shape, start, end)
+    if (
+        not isinstance(dtype, str)
+        or len(dtype) > MAX_DTYPE_CHARS
+        or len(shape) > MAX_DIMENSIONS
+        or not all(type(n) is int and 0 <= n <= MAX_TENSOR_BYTES for n in numbers)
+        or start > end
+        or (dtype in DTYPES and end - start != math.prod(shape) * DTYPES[dtype])
+    ):
         raise ValueError(f"its entry for {name[:100]!r} contradicts itself")
     return Tensor(path, dtype, shape, base + start, base + end)
 

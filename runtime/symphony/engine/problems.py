@@ -27,5 +27,5 @@ def refuse(problems: Sequence[Problem]) -> None:
 
 def some(names: Sequence[str], most: int = 3) -> str:
     """A few of many, and how many there are."""
-    shown = ", ".join(names[:most])
+    shown = ", ".join(name[:100] for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

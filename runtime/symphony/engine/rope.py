@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from symphony.engine.config import Rope
+from symphony.engine.rotary import Rope
 
 
 def table(rope: Rope, head_dim: int, positions: int) -> torch.Tensor:

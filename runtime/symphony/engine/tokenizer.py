@@ -17,6 +17,10 @@ from typing import Any, cast
 from symphony import param
 from symphony.errors import Invalid, LimitExceeded, NotFound
 
+MAX_FILE_BYTES = 128 << 20
+"""Of a `tokenizer.json`; the largest of known models has some 35 MB."""
+MAX_ID = 1 << 24
+
 
 class Tokenizer:
     """A model's vocabulary. Thread-safe; nothing blocks, but `encode` takes time with the length of its text."""
@@ -44,12 +48,22 @@ class Tokenizer:
         if not path.is_file():
             raise NotFound(f"{path} does not exist", "a model directory needs tokenizer.json (a 'fast' tokenizer)")
         try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ValueError(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")
             backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as e:  # the library raises plain Exception
-            raise Invalid(f"{path} is not a tokenizer that can be read: {e}", "download the model again") from e
-        backend.no_truncation()
-        backend.no_padding()
-        return cls(backend, vocab_size)
+            backend.no_truncation()
+            backend.no_padding()
+            made = cls(backend, vocab_size)
+            if made.largest_id > MAX_ID:
+                raise ValueError(f"it has ids up to {made.largest_id}")
+        except Invalid:
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as e:  # the library raises plain Exception, and what Rust panics with is not even one
+            reason = str(e)[:300]
+            raise Invalid(f"{path} is not a tokenizer that can be read: {reason}", "download the model again") from e
+        return made
 
     @property
     def vocab_size(self) -> int:

@@ -16,7 +16,8 @@ import numpy as np
 
 from symphony.engine import headers
 from symphony.engine.chat import ChatTemplate
-from symphony.engine.config import ModelConfig, read_config, read_json
+from symphony.engine.config import ModelConfig
+from symphony.engine.directory import read_config, read_json
 from symphony.engine.headers import Tensor
 from symphony.engine.problems import Problem, some
 from symphony.engine.tokenizer import Tokenizer
