@@ -47,6 +47,7 @@ TOOLS = {"double": double, "fails": fails, "fails_async": fails_async, "odd": od
 
 @pytest.fixture(scope="module")
 def module_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    RELEASE.clear()
     with boot(tmp_path_factory.mktemp("home"), TOOLS) as booted:
         yield booted
         RELEASE.set()
