@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "program": {"sandbox", "syscall"},
     "host": {"program", "process", "sandbox", "syscall", "core", "sched", "engine"},
     "http": {"host", "process", "program", "engine"},
-    "bench": {"host", "process", "program", "sandbox", "syscall", "core", "engine", "sim", "sched"},
+    "bench": {"host", "process", "program", "sandbox", "syscall", "core", "engine", "sim", "sched", "constraint"},
     "cli": {"host", "http", "bench", "process", "program", "sandbox", "engine", "core"},
     "__init__": {"host", "process"},
 }

@@ -117,6 +117,32 @@ def _peers(
     click.echo(report.as_json() if as_json else report.as_text())
 
 
+@bench.command("constraint")
+@click.option("--model", default="tiny", show_default=True, help="A name or a model directory.")
+@click.option("--tokenizer", type=click.Path(exists=True, path_type=Path), help="Masks of this tokenizer.json alone.")
+@click.option("--steps", default=2000, show_default=True, help="Masks of each grammar.")
+@click.option("--rounds", default=5, show_default=True, help="Alternated rounds; medians are reported.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def constraint(model: str, tokenizer: Path | None, steps: int, rounds: int, as_json: bool) -> None:
+    """What a constraint costs a step, and what its forced tokens save."""
+    from symphony.bench.constraint import bench_answers, bench_masks
+    from symphony.bench.report import Report
+    from symphony.engine.local import LocalEngine
+    from symphony.engine.tokenizer import Tokenizer
+
+    if tokenizer is not None:
+        tokens = Tokenizer.load(tokenizer)
+        report = Report(f"constraints, {tokens.vocab_size} tokens", _conditions("1"))
+        bench_masks(report, tokens, tokens.vocab_size, (0,), steps)
+    else:
+        engine = LocalEngine.load(model, device="cpu", threads=1)
+        report = Report(f"constraints, {engine.info.name}", {**_conditions("1"), **engine.describe()})
+        bench_masks(report, engine.tokenizer, engine.info.vocab_size, engine.info.stop_tokens, steps)
+        asyncio.run(bench_answers(report, engine, rounds))
+        engine.close()
+    click.echo(report.as_json() if as_json else report.as_text())
+
+
 @bench.command("kv")
 @click.option("--model", default="tiny", show_default=True, help="A name or a model directory.")
 @click.option("--device", help="cpu, cuda or cuda:N.")
