@@ -210,22 +210,37 @@ def test_steps_that_follow_steps_in_flight_draw_the_same(engine, readings, graph
 
 
 def test_steps_that_were_captured_are_queued_at_once(engine):
-    """And others in the worker, in the order of the calls."""
+    """By the caller; the worker queues the others, and all are queued in the order of the calls."""
     tables = start(engine, [10, 12])
     engine._graphs, _ = graphs_of(engine)
     engine._reader = ThreadPoolExecutor(1)
+    queued: list[tuple[str, int]] = []
+    captured, begin = engine._queue_captured, engine._begin
+
+    def spy_captured(batch):
+        finish = captured(batch)
+        if finish is not None:
+            queued.append(("at once", len(batch.rows)))
+        return finish
+
+    def spy_begin(batch):
+        queued.append(("beside", len(batch.rows)))
+        return begin(batch)
+
+    engine._queue_captured, engine._begin = spy_captured, spy_begin
     rows = [Row([9], n, t, (0,), GREEDILY) for n, t in zip((10, 12), tables, strict=True)]
 
     async def launch() -> None:
-        first = engine.launch(Batch(rows))
-        assert engine._queueing == 1, "it has still to be captured"
-        await first
-        second = engine.launch(Batch(rows))
-        assert engine._queueing == 0
+        first = engine.launch(Batch(rows))  # it has still to be captured
+        second = engine.launch(Batch(rows))  # and this waits for it
+        assert queued == []
         assert await first == await second
-        third = engine.launch(Batch([Row([9, 8], 10, tables[0], (1,), GREEDILY)]))
-        fourth = engine.launch(Batch(rows[1:]))
-        assert engine._queueing == 2
-        assert (await fourth)[0].error is (await third)[0].error is None
+        third = engine.launch(Batch(rows))
+        assert queued == [("beside", 2), ("at once", 2), ("at once", 2)]
+        await third
+        fourth = engine.launch(Batch([Row([9, 8], 10, tables[0], (1,), GREEDILY)]))
+        fifth = engine.launch(Batch(rows))
+        assert (await fifth)[0].error is (await fourth)[0].error is None
+        assert queued[3:] == [("beside", 1), ("at once", 2)]
 
     asyncio.run(launch())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -32,15 +32,16 @@ from symphony.engine.decode_graphs import CudaCapture, Decoded, DecodeGraphs
 from symphony.engine.decodes import DecodePacker, Decodes, decodes_of
 from symphony.engine.draw import device_draw
 from symphony.engine.host_tier import HostTier
-from symphony.engine.messages import Batch, ModelInfo, Reading, Row, RowResult
+from symphony.engine.messages import Batch, ModelInfo, Question, Reading, Row, RowResult
 from symphony.engine.model import Transformer
 from symphony.engine.placement import ALONE, Budget, device_name, find_device, find_dtype, host_pages, pool_pages
-from symphony.engine.sampler import Parcel, Queued, Sampler
+from symphony.engine.sampler import Parcel, Queued, Request, Sampler
 from symphony.engine.scarcity import FAILED, again, is_scarcity, run_rows
 from symphony.engine.tokenizer import Tokenizer
 from symphony.engine.weights import Checkpoint, digest
 from symphony.errors import InternalError, NoSpace, Unavailable
 from symphony_kernels import BackendUnavailable, DecodePlanner, PagedAttention, PoolShape, open_attention
+from symphony_kernels import page_size as default_page_size
 
 POISON = 1e4
 """What freed pages are filled with when debugging: finite in every dtype, hidden by every mask, and absurd as K/V."""
@@ -48,6 +49,7 @@ DRAWN = 4096
 """Rows of a step that others may follow."""
 Finish = Callable[[], list[RowResult]]
 """Waits for a step that was queued, and has its results."""
+_NOT_KEPT = "this distribution is not kept"
 _NOT_FINITE = "the model computed a value that is not finite"
 
 
@@ -87,8 +89,10 @@ class LocalEngine:
         self._graphs = self._decode_graphs() if graphs else None
         self._reader = ThreadPoolExecutor(1, "answers") if self._graphs is not None else None
         self._running = False
-        self._queueing = 0
-        """Steps that the worker has still to queue."""
+        self._kept: dict[int, torch.Tensor] = {}
+        """[hidden size] each, on the host: what logits are a product of."""
+        self._queued: asyncio.Future[None] | None = None
+        """Done when the last step that the worker had to do with has been queued."""
 
     @classmethod
     def load(
@@ -178,22 +182,45 @@ class LocalEngine:
         loop = asyncio.get_running_loop()
         if self._reader is None:
             return loop.run_in_executor(self._worker, self.run, batch)
-        if not self._queueing and (finish := self._queue_captured(batch)) is not None:
+        before = self._queued
+        if (before is None or before.done()) and (finish := self._queue_captured(batch)) is not None:
             return loop.run_in_executor(self._reader, finish)
-        self._queueing += 1
-        return asyncio.ensure_future(self._queue_beside(batch, self._reader))
+        self._queued = queued = loop.create_future()
+        return asyncio.ensure_future(self._queue_after(before, batch, queued, self._reader))
 
-    async def _queue_beside(self, batch: Batch, reader: ThreadPoolExecutor) -> list[RowResult]:
+    async def _queue_after(
+        self,
+        before: asyncio.Future[None] | None,
+        batch: Batch,
+        queued: asyncio.Future[None],
+        reader: ThreadPoolExecutor,
+    ) -> list[RowResult]:
+        """What the worker has to queue, or what comes behind that."""
         loop = asyncio.get_running_loop()
         try:
-            finish = await loop.run_in_executor(self._worker, self._begin, batch)
+            if before is not None and not before.done():
+                await asyncio.wait([before])
+            finish = self._queue_captured(batch) or await loop.run_in_executor(self._worker, self._begin, batch)
         finally:
-            self._queueing -= 1
+            queued.cancel()  # whoever waits for it goes on
         return await loop.run_in_executor(reader, finish)
 
     async def move(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
         """See `engine.Engine.move`."""
         await self._tier.move(out, back)
+
+    async def ask(self, questions: Sequence[Question]) -> list[RowResult]:
+        """See `engine.Engine.ask`."""
+        self._queueing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, self._ask, questions)
+        finally:
+            self._queueing -= 1
+
+    def forget(self, kept: Iterable[int]) -> None:
+        """See `engine.Engine.forget`."""
+        for number in kept:
+            self._kept.pop(number, None)
 
     def describe(self) -> dict[str, str]:
         """See `engine.Engine.describe`."""
@@ -212,6 +239,22 @@ class LocalEngine:
     def run(self, batch: Batch) -> list[RowResult]:
         """One step, in the calling thread; blocks until the results are on the host. Not thread-safe."""
         return self._begin(batch)()
+
+    def _ask(self, questions: Sequence[Question]) -> list[RowResult]:
+        found = [self._kept.get(question.kept) for question in questions]
+        states = [state for state in found if state is not None]
+        if not states:
+            return [RowResult(error=_NOT_KEPT) for _ in questions]
+        known = [question for question, state in zip(questions, found, strict=True) if state is not None]
+        requests = [Request(question.readings, question.entry, allowed=question.readings.allowed) for question in known]
+        with torch.inference_mode():
+            logits = self._model.logits(torch.stack(states).to(self._device))
+            readings = iter(self._sampler.read(logits, requests))
+        results: list[RowResult] = []
+        for state in found:
+            reading = _NOT_KEPT if state is None else next(readings)
+            results.append(RowResult(error=reading) if isinstance(reading, str) else RowResult([reading]))
+        return results
 
     def _begin(self, batch: Batch) -> Finish:
         with torch.inference_mode():
@@ -333,7 +376,14 @@ class LocalEngine:
             behind = packed.follows >= 0
             ids = ids.index_copy(0, self._to(packed.rows.starts[behind]), self._drawn[self._to(packed.follows[behind])])
         wanted = self._to(packed.wanted) if packed.wanted else None
-        return self._model.forward(ids, self._attention, plan, wanted)
+        states, health = self._model.states(ids, self._attention, plan, wanted)
+        if states is None:
+            return None, health
+        if packed.kept:
+            places, numbers = zip(*packed.kept, strict=True)
+            kept = states.index_select(0, self._to(places)).cpu()
+            self._kept |= {number: state.clone() for number, state in zip(numbers, kept, strict=True)}
+        return self._model.logits(states), health
 
     def _to(self, numbers: npt.NDArray[np.int64] | Sequence[int]) -> torch.Tensor:
         """On the device, without waiting for what is queued there."""
@@ -413,7 +463,7 @@ def _load(
         identity = beside.submit(digest, weights.files, str(dtype), config.rope, config.window, config.windowed)
         model = Transformer(config, weights, dtype)
         dtype = model.dtype  # of K/V
-        size = page_size or (16 if device.type == "cpu" else 64)
+        size = page_size or default_page_size(attention, device)
         one = PoolShape(config.layers, 1, size, config.heads, config.kv_heads, config.head_dim)
         count = pages or pool_pages(one.bytes_per_page(dtype), size, config.context_limit, device, budget)
         shape = PoolShape(config.layers, count, size, config.heads, config.kv_heads, config.head_dim)
