@@ -99,6 +99,7 @@ def test_ratios_are_of_the_better_way(fake, monkeypatch):
     assert figures["2 x 3/4: symphony torch / peer"].value < ratio.value  # both as quick as each other, one of ours not
     assert figures["2 x 3/4: symphony torch / peer"].holds is False
     assert figures["2 x 3/4: peer"].value > 0
+    assert sum("round 3 of 3" in line for line in said) == 1
     assert any(line.startswith("peer broken does not run: peer broken ended: no such device") for line in said)
     assert any(line.startswith("peer dying failed: peer dying ended: out of memory") for line in said)
     assert "gone broken does not run" in "".join(said)

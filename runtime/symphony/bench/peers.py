@@ -59,6 +59,8 @@ PARTS: tuple[tuple[Row, ...], ...] = (
     (Row("16 x 1,040/4, nothing shared", 16, 1040, 4, bounds={"vllm": 0.95}),),
 )
 """Rows of one part run one after the other in the same engine: a prefix stays warm."""
+WITHOUT = "symphony torch"
+"""Ours without the native operations: measured where something is promised of it."""
 EVERYWHERE = {"transformers": 2.0, "llama.cpp": 1.25}
 """Least ratios in every row."""
 
@@ -243,6 +245,8 @@ def _choose(
     """Each engine in the way that took fewest CPU-seconds in a round that does not count; those that fail are left."""
     chosen: list[Worker] = []
     for ways in engines:
+        if ways[0].engine == WITHOUT and not any(name.startswith("torch/") for row in part for name in row.bounds):
+            continue
         took: dict[Way, float] = {}
         for way in [way for way in ways if way in workers]:
             for seed in (-2, -1):  # the first one compiles and warms up
@@ -272,8 +276,14 @@ def _measure(
                 measured.cpu.append(answer["cpu"])
                 measured.wall.append(answer["wall"])
                 measured.tokens.append(answer["tokens"])
-        tell(f"{part[0].name}: round {number + 1} of {rounds}, load {os.getloadavg()[0]:.1f}")
+        tell(f"{part[0].name}: round {number + 1} of {rounds}, load {os.getloadavg()[0]:.1f}; {_medians(results)}")
     return results
+
+
+def _medians(results: Sequence[dict[str, Measured]]) -> str:
+    """So far, in CPU-seconds."""
+    engines = results[0]
+    return ", ".join(f"{name} {' '.join(f'{median(row[name].cpu):.3f}' for row in results)} s" for name in engines)
 
 
 def _run(part: Sequence[Row], worker: Worker, setting: Setting, seed: int) -> list[dict[str, Any]]:
