@@ -222,7 +222,7 @@ def bench_peers(
     workers: dict[Way, Worker] = {}
     with contextlib.ExitStack() as stack:
         # a stopped process does not end by itself
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)))
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
         for way in [way for ways in engines for way in ways]:
             try:
                 worker = Worker(way, setting, setting.model / f"{way.engine}-{way.how}.log".replace(" ", "-"))
@@ -237,6 +237,10 @@ def bench_peers(
             results = _measure(part, chosen, setting, rounds, tell)
             for row, by_engine in zip(part, results, strict=True):
                 _report(report, row, by_engine)
+
+
+def _end(_number: int, _frame: object) -> None:
+    sys.exit(1)
 
 
 def _choose(
