@@ -37,11 +37,14 @@ def test_all_or_none(tmp_path, monkeypatch):
     for file in registry.find("tiny").iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
     (broken / "tokenizer.json").write_text("{}")
-    with pytest.raises(Invalid, match=r"tokenizer\.json"):
-        load_models(["tiny", str(broken)], device="cpu", pages=8, host_pages=0)
+    with pytest.raises(Invalid, match=r"the model 'draft' cannot be loaded: .*tokenizer\.json") as caught:
+        load_models(["tiny", f"draft={broken}"], device="cpu", pages=8, host_pages=0)
     assert closed == ["tiny"]
-    with pytest.raises(NotFound):
+    assert caught.value.hint
+    with pytest.raises(NotFound, match="the model 'nope' cannot be loaded: there is no model 'nope'"):
         load_models(["tiny", "nope"], device="cpu")
+    with pytest.raises(NotFound, match=r"^there is no model 'nope'"):
+        load_models(["nope"], device="cpu")
     assert closed == ["tiny"], "what is not there shows before anything is loaded"
 
 
@@ -53,7 +56,7 @@ def test_what_each_may_take(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (80 << 20, 80 << 20))
     small = make_checkpoint("llama-2", tmp_path, torch.bfloat16)
     load_models(["tiny", f"draft={small}"])
-    tiny, draft = 8 * 2 * 64, 3 * 4 * 16
+    tiny, draft = 8 * 2 * 64, 3 * 4 * 32
     assert [b.host_share for b in seen] == [pytest.approx(s / (tiny + draft)) for s in (tiny, draft)]
     counts = [
         pool_pages(2 * 2 * 16 * entry, 16, 2048, torch.device("cuda", 0), budget)

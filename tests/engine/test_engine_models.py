@@ -278,18 +278,87 @@ def test_names(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(NotFound, match="not a model directory"):
         registry.find(str(tmp_path / "file"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(NotFound) as e:
+    assert registry.short_name("org/name") == "name"
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def download(cache: Path, name: str, commit: str = COMMIT, ref: str | None = COMMIT) -> Path:
+    """What `hf download` leaves: blobs by content, a snapshot of links to them, and where `main` is."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    snapshot = repository / "snapshots" / commit
+    for folder in (repository / "blobs", snapshot, repository / "refs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for file in TINY.iterdir():
+        blob = repository / "blobs" / f"{len(file.name)}-{file.stat().st_size}"
+        blob.write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
+    if ref is not None:
+        (repository / "refs" / "main").write_text(ref)
+    return snapshot
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_a_model_of_the_local_hugging_face_cache(cache):
+    with pytest.raises(NotFound, match=r"org/name is not in the local Hugging Face cache .*hub") as e:
         registry.find("org/name")
     assert e.value.hint == "run: hf download org/name"
-    snapshot = tmp_path / "models--org--name" / "snapshots" / "abc"
-    snapshot.mkdir(parents=True)
+    snapshot = download(cache, "org/name")
+    (snapshot.parent / "later").mkdir()
     assert registry.find("org/name") == snapshot
-    (tmp_path / "models--org--name" / "refs").mkdir()
-    (tmp_path / "models--org--name" / "refs" / "main").write_text("abc\n")
-    (snapshot.parent / "def").mkdir()
+    assert registry.cached() == [("org/name", snapshot)]
+    engine = LocalEngine.load("org/name", device="cpu", pages=8, host_pages=0)
+    assert engine.info.name == "name"
+    assert engine.info.digest == digest_of_tiny()
+    engine.close()
+
+
+def digest_of_tiny() -> str:
+    engine = LocalEngine.load("tiny", device="cpu", pages=8, host_pages=0)
+    engine.close()
+    return engine.info.digest
+
+
+@pytest.mark.parametrize("ref", [None, "gone", "", "..", ".", "../../..", "a/b", "\0", "x" * 500])
+def test_without_a_usable_reference_the_snapshot_counts(cache, ref):
+    snapshot = download(cache, "org/name", ref=ref)
+    (snapshot.parent / "a file").touch()
     assert registry.find("org/name") == snapshot
-    assert registry.short_name("org/name") == "name"
+
+
+def test_a_download_that_is_not_whole(cache):
+    snapshot = download(cache, "org/name")
+    for blob in (snapshot.parents[1] / "blobs").iterdir():
+        blob.unlink()
+    with pytest.raises(NotFound, match="org/name is not whole") as e:
+        registry.find("org/name")
+    assert e.value.hint == "run: hf download org/name"
+    assert registry.cached() == []
+    (cache / "models--org--empty" / "snapshots").mkdir(parents=True)
+    with pytest.raises(NotFound, match="org/empty is not in the local"):
+        registry.find("org/empty")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "under"),
+    [
+        ("HF_HUB_CACHE", "a", "a"), ("HUGGINGFACE_HUB_CACHE", "b", "b"), ("HF_HOME", "c", "c/hub"),
+        ("XDG_CACHE_HOME", "d", "d/huggingface/hub"), ("HOME", "e", "e/.cache/huggingface/hub"),
+    ],
+)  # fmt: skip
+def test_where_the_cache_is(cache, tmp_path, monkeypatch, variable, value, under):
+    monkeypatch.delenv("HF_HUB_CACHE")
+    monkeypatch.setenv(variable, str(tmp_path / value))
+    snapshot = download(tmp_path / under, "org/name")
+    assert registry.find("org/name") == snapshot
 
 
 def test_devices_types_and_back_ends_that_are_not_there():

@@ -23,9 +23,9 @@ def models() -> None:
 @models.command()
 @click.option("--url", help="List what this server has loaded instead.")
 def ls(url: str | None) -> None:
-    """List the models that come with Symphony, or those that a server has loaded.
+    """List what --model takes: the models that come with Symphony, and those in the local Hugging Face cache.
 
-    --model also takes a directory, or ORG/NAME of a model in the local Hugging Face cache.
+    With --url, those that a server has loaded. --model also takes a directory.
     """
     if url is not None:
         from symphony.cli.remote import Remote
@@ -39,6 +39,7 @@ def ls(url: str | None) -> None:
     from symphony.engine import registry
 
     rows = [(name, str(registry.find(name))) for name in registry.PACKAGED]
+    rows += [(name, str(directory)) for name, directory in registry.cached()]
     click.echo(table(("NAME", "DIRECTORY"), rows))
 
 

@@ -54,21 +54,43 @@ def short_name(model: str) -> str:
     return model if model in PACKAGED else Path(model).expanduser().resolve().name
 
 
+def cached() -> list[tuple[str, Path]]:
+    """(ORG/NAME, directory) of what the local Hugging Face cache holds of models, weights included."""
+    found: list[tuple[str, Path]] = []
+    for repository in sorted(_hub_cache().glob("models--*--*")):
+        snapshot = _snapshot(repository)
+        if snapshot is not None and (snapshot / "config.json").is_file() and any(snapshot.glob("*.safetensors")):
+            found.append((repository.name.removeprefix("models--").replace("--", "/", 1), snapshot))
+    return found
+
+
 def _cached(name: str) -> Path:
-    repository = _hub_cache() / f"models--{name.replace('/', '--')}"
-    reference = repository / "refs" / "main"
+    found = _snapshot(_hub_cache() / f"models--{name.replace('/', '--')}")
+    if found is None:
+        raise NotFound(f"{name} is not in the local Hugging Face cache ({_hub_cache()})", f"run: hf download {name}")
+    if not (found / "config.json").is_file():  # or a link to a blob that is gone
+        raise NotFound(f"{name} is not whole in the local Hugging Face cache ({found})", f"run: hf download {name}")
+    return found
+
+
+def _snapshot(repository: Path) -> Path | None:
+    """The one that `main` names, else the newest."""
     snapshots = repository / "snapshots"
-    if reference.is_file():
-        found = snapshots / reference.read_text("utf-8").strip()
-        if found.is_dir():
-            return found
-    if snapshots.is_dir() and (found := max(snapshots.iterdir(), key=lambda p: p.stat().st_mtime, default=None)):
-        return found
-    raise NotFound(f"{name} is not in the local Hugging Face cache ({_hub_cache()})", f"run: hf download {name}")
+    try:
+        revision = (repository / "refs" / "main").read_text("utf-8")[:200].strip()
+    except (OSError, ValueError):
+        revision = ""
+    if _NAME.fullmatch(revision) and revision.strip(".") and (snapshots / revision).is_dir():
+        return snapshots / revision
+    there = [path for path in snapshots.iterdir() if path.is_dir()] if snapshots.is_dir() else []
+    return max(there, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _hub_cache() -> Path:
-    if cache := os.environ.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
-    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    return Path(home).expanduser() / "hub"
+    """Where huggingface_hub keeps it: the same variables, in the same order."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if cache := os.environ.get(variable):
+            return Path(cache).expanduser()
+    if home := os.environ.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
