@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -24,13 +25,20 @@ def test_the_manuals_programs_run(tmp_path: Path) -> None:
         async with Runtime("tiny", device="cpu", home=tmp_path, config=config) as runtime:
             return [await runtime.run(program) for program in PROGRAMS]
 
-    greeting, branches, careful, notes, counter, patchwork, limited = asyncio.run(main())
+    greeting, branches, careful, repeat, search, forms, notes, counter, patchwork, limited = asyncio.run(main())
     assert isinstance(greeting, str)
     assert greeting
     assert isinstance(branches, list)
     assert len(branches) == 3
     assert isinstance(careful, dict)
     assert len(careful["entropy"]) == 6
+    assert isinstance(repeat, dict)
+    assert repeat["same"]
+    assert repeat["drafted"] < repeat["plain"]
+    assert isinstance(search, str)
+    assert search.startswith("The")
+    assert isinstance(forms, dict)
+    assert json.loads(forms["by hand"]) == forms["generated"]
     assert isinstance(notes, dict)
     assert notes["files"] == ["notes"]
     assert counter == 1

@@ -105,6 +105,18 @@ def test_pred_and_readings(tmp_path: Path, probe: Path) -> None:
     }
 
 
+def test_constraints(tmp_path: Path, probe: Path) -> None:
+    result = run(tmp_path, probe, "constraint")
+    assert result.pop("text") in ('{"a": "x"}', '{"a": "yz"}')
+    assert result == {
+        "same": True,
+        "end": True,
+        "places": [True, False, False],
+        "few": True,
+        "errors": [True, True, True],
+    }
+
+
 def test_a_dropped_stream_leaves_what_was_delivered(tmp_path: Path, probe: Path) -> None:
     assert run(tmp_path, probe, "stream") == [True, True, 40, True, 40, 40]
 
@@ -195,5 +207,6 @@ def test_several_contexts_trees_and_masks(tmp_path: Path, probe: Path) -> None:
     assert found["steps"] == 2
     assert found["hidden"] != [first]
     assert found["moved"] == [41, 6]
+    assert found["asked"] == [True, 3]
     assert "there are 7" in found["refused"]
     assert found["lengths"] == [7, 7]

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use lip::{
-    decode, default, emit, encode, fs, join_all, log, models, now, pred_all, sleep, timeout, tool, tools, usage, Advice,
-    Context, Draft, ErrorCode, FinishReason, Level, LockKind, Model, OpenFlags, Placement, Readings, Result, Sampling,
+    ask, decode, default, emit, encode, fs, join_all, log, models, now, pred_all, sleep, timeout, tool, tools, usage, Advice,
+    Allowed, Constraint, Context, Draft, ErrorCode, FinishReason, Level, LockKind, Model, OpenFlags, Placement, Readings, Result, Sampling,
 };
 use serde_json::{json, Value};
 
@@ -26,6 +26,7 @@ async fn probe(args: Args) -> Result<Value> {
         "pred" => pred().await,
         "drafts" => drafts().await,
         "parts" => parts().await,
+        "constraint" => constraint().await,
         "stream" => stream().await,
         "conversation" => conversation().await,
         "together" => together().await,
@@ -91,9 +92,14 @@ async fn parts() -> Result<Value> {
     moved.pred_placed(&[10][..], far, default()).await?;
     let wrong = Placement { masks: vec![vec![(0, 9)]], ..default() };
     let refused = ctx.fork()?.pred_placed(&[10][..], wrong, default()).await.err().map(|error| error.message);
+    let mut kept = ctx.fork()?.pred_kept(&[10, 11][..], default()).await?;
+    let (dist, row) = kept.remove(1);
+    let more = ask(&[&kept[0].1, &row], &Readings { top_k: Some(3), ..default() })?;
+    let asked = (more[1].argmax()? == dist.argmax()?, more[0].top_k(3)?.len());
     let argmax = |found: &[lip::Distribution]| found.iter().map(|one| one.argmax()).collect::<Result<Vec<_>>>();
     Ok(json!({
         "alone": alone, "both": argmax(&both)?, "tree": argmax(&tree)?, "steps": steps, "hidden": argmax(&hidden)?,
+        "asked": asked,
         "moved": [moved.stat().next_position, moved.stat().plain], "refused": refused, "lengths": [one.len()?, other.len()?],
     }))
 }
@@ -136,6 +142,46 @@ async fn names() -> Result<Value> {
     let length = fs::stat("/notes/b")?.length;
     fs::unlink("/notes/b")?;
     Ok(json!([again, listed, length, fork.len()?, fs::exists("/notes/b")?]))
+}
+
+/// By hand and by the host; masks, places and mistakes.
+async fn constraint() -> Result<Value> {
+    let schema = json!({ "type": "object", "properties": { "a": { "enum": ["x", "yz"] } }, "required": ["a"],
+        "additionalProperties": false });
+    let rule = Constraint::json_schema(&schema)?.shared();
+    let mut ctx = Context::new()?;
+    ctx.feed("go: ");
+    let sampling = Sampling { max_tokens: 30, constraint: Some(rule.clone()), ..default() };
+    let whole = ctx.fork()?.generate(sampling).await?;
+    let mut tokens = Vec::new();
+    while !rule.done() {
+        let mut new = rule.forced();
+        if new.is_empty() {
+            let readings = Readings { top_k: Some(1), allowed: Some(Allowed::By(rule.clone())), ..default() };
+            new = vec![ctx.pred((), readings).await?.argmax()?];
+        }
+        rule.consume(&new)?;
+        ctx.feed(&new);
+        tokens.extend(new);
+    }
+    let fork = rule.fork()?;
+    fork.rollback(tokens.len() as u32)?;
+    let words = Constraint::choice(&["b", "c"])?.mask()?;
+    let masked = Readings { top_k: Some(9), allowed: Some(Allowed::Mask(words)), ..default() };
+    let few: Vec<_> = ctx.pred((), masked).await?.top_k(2)?.into_iter().map(|(token, _)| token).collect();
+    let errors = [
+        Constraint::regex("(").err(),
+        Constraint::grammar("start: foo").err(),
+        rule.consume(&[0]).err(),
+    ];
+    Ok(json!({
+        "same": whole.text == decode(&tokens)?,
+        "text": whole.text,
+        "end": matches!(whole.finish_reason, FinishReason::Constraint),
+        "places": [rule.complete(), fork.complete(), fork.forced().is_empty()],
+        "few": few.len() == 2 && few.contains(&98) && few.contains(&99),
+        "errors": errors.into_iter().map(|e| e.map(|e| e.code == ErrorCode::Invalid)).collect::<Vec<_>>(),
+    }))
 }
 
 /// One file under two names, its mode and its time to live, and who gets its lock in which order.
