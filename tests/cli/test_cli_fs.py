@@ -120,7 +120,10 @@ def test_changes_are_silent(fs: Fs, write: Callable[..., int], terminal: Termina
     assert "pinned" in fs("ls", "-l", "/e")
     assert json.loads(fs("unpin", "--json", "/e/a"))["held"] is False
     assert json.loads(fs("rm", "--json", "/e/a")) == {"path": "/e/a", "removed": True}
+    for name in ("/x/1", "/x/y/2"):
+        assert fs("cp", "/a", name) == ""
     assert fs("rm", "/e/b", "a") == ""
+    assert fs("rm", "-r", "/x") == ""
     assert fs("ls") == ""
 
 

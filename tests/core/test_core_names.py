@@ -66,6 +66,32 @@ async def test_the_core_sweeps_while_nobody_looks() -> None:
 
 
 @run
+async def test_the_sweeper_goes_on_after_a_bug() -> None:
+    clock = Clock()
+    seconds, files.SWEEP_SECONDS = files.SWEEP_SECONDS, 0.001
+    try:
+        async with Host(config=CoreConfig(wall_clock=clock)) as h:
+            await named(h, "/f", 10)
+            sweep, failures = h.core._tree.sweep, 0
+
+            def broken() -> float | None:
+                nonlocal failures
+                failures += 1
+                h.core._tree.sweep = sweep
+                raise KeyError("a bug")
+
+            h.core._tree.sweep = broken
+            async with asyncio.timeout(30):
+                while not failures:  # noqa: ASYNC110 - nobody is told
+                    await asyncio.sleep(0.001)
+                clock.now += 10
+                while h.core._tree.counts.total():  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+    finally:
+        files.SWEEP_SECONDS = seconds
+
+
+@run
 async def test_a_pinned_file_keeps_its_names() -> None:
     clock = Clock()
     async with Host(config=CoreConfig(wall_clock=clock)) as h:

@@ -84,6 +84,11 @@ def test_changes() -> None:
         assert (await do("/d/c", 200, do="pin"))["held"] is True
         assert (await do("/d/c", 200, do="unpin"))["held"] is False
         assert (await refused(client, "DELETE", "/d", 400))["message"].endswith("is not empty")
+        assert "overwrite" in (await refused(client, "POST", "/a", 409, do="copy", to="/d/c"))["hint"]
+        await do("/a", 201, do="copy", to="/e/f/g")
+        await do("/a", 201, do="copy", to="/e/h")
+        assert (await client.delete("/v1/fs/e", params={"recursive": "1"})).status == 204
+        assert (await refused(client, "GET", "/e/h", 404))["code"] == "not-found"
         assert (await client.delete("/v1/fs/d/c")).status == 204
         assert (await refused(client, "DELETE", "/d/c", 404))["code"] == "not-found"
         assert [entry["path"] for entry in (await got(client, ""))["entries"]] == ["/a"]
@@ -105,12 +110,15 @@ def test_what_cannot_be_asked() -> None:
             ("POST", "/a", {"do": "move", "to": "/"}),
             ("DELETE", "", {}),
             ("POST", "/", {"do": "pin"}),
+            ("DELETE", "/a", {"force": "1"}),
+            ("GET", "/a", {"What": "text"}),
         ):
             error = await refused(client, method, path, 400, **query)
             assert error["code"] == "invalid"
             assert error["hint"]
         for query in ({"what": "text"}, {"what": "stat"}, {"what": "tokens"}):
             assert "is a directory" in (await refused(client, "GET", "/", 400, **query))["message"]
+        assert (await refused(client, "GET", "/a", 400, wat="1"))["hint"] == "known here: what, tree, du"
         assert (await client.put("/v1/fs/a")).status == 405
         assert (await client.get("/v1/fsx")).status == 404
 

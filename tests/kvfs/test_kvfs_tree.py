@@ -496,3 +496,50 @@ def test_the_audit_finds_what_is_wrong() -> None:
     tree.roots["t"].members["d"].parent = None  # type: ignore[union-attr]
     with pytest.raises(InternalError, match="lost or empty"):
         check_names(tree)
+
+
+# ---- removing all that lies below ------------------------------------------------------------------------------------
+def test_a_directory_goes_with_all_that_lies_below(tree: Tree) -> None:
+    save(tree, "/d/a", "/d/e/b", "/d/e/f/c", "/k")
+    tree.mkdir(ANN, "/d/made/deep")
+    tree.mkdir(ANN, "/d/e/f/empty")
+    linked = tree.file(ANN, "/d/a")
+    tree.link(ANN, linked, "/also")
+    before = tree.counts[ANN.tenant]
+    tree.unlink_all(ANN, "/d")
+    assert names(tree) == ["/also", "/k"]
+    assert tree.counts[ANN.tenant] == before - 5
+    assert tree.file(ANN, "/also") is linked
+    tree.unlink_all(ANN, "/k")
+    assert names(tree) == ["/also"]
+    with pytest.raises(NotFound):
+        tree.unlink_all(ANN, "/d")
+    with pytest.raises(Invalid, match="always there"):
+        tree.unlink_all(ANN, "/")
+
+
+def test_all_that_lies_below_goes_or_nothing(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tree, "/d/a", "/d/b", "/d/c")
+    with pytest.raises(PermissionDenied, match="/d/"):
+        tree.unlink_all(BEN, "/d")
+    assert names(tree) == ["/d/a", "/d/b", "/d/c"]
+    monkeypatch.setattr("symphony.kvfs.tree.MAX_NAMES_AT_ONCE", 3)
+    with pytest.raises(LimitExceeded):
+        tree.unlink_all(ANN, "/d")
+    monkeypatch.undo()
+    assert names(tree) == ["/d/a", "/d/b", "/d/c"]
+
+
+def test_an_operators_pin_goes_with_the_last_name(tree: Tree) -> None:
+    save(tree, "/d/a")
+    file = tree.file(ANN, "/d/a")
+    tree.kvfs.pin(file)
+    file.held = True
+    tree.kvfs.reopen(file)  # a process has it open
+    save(tree, "/new")
+    tree.save(ANN, tree.file(ANN, "/new"), "/d/a", True)  # a program saves over it
+    assert not file.pins
+    assert not file.held
+    assert file not in tree.kvfs.pinned
+    tree.kvfs.close(file)
+    assert file not in tree.kvfs.files

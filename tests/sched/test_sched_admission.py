@@ -34,7 +34,6 @@ def test_nobody_overtakes_the_waiting_launches_of_the_same_tenant() -> None:
     admission = Admission[int](AdmissionLimits(live=1))
     assert admission.ask(0, "a")
     assert [admission.ask(i, "a") for i in range(1, 4)] == [False] * 3
-    assert [admission.position(i) for i in range(1, 4)] == [0, 1, 2]
     assert [admission.ended("a") for _ in range(3)] == [[1], [2], [3]]
 
 

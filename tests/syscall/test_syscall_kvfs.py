@@ -29,8 +29,10 @@ class Caller:
     def __init__(self, core: Core, inbox: Inbox, owner: str = "ann") -> None:
         self.core, self.inbox = core, inbox
         self.session = core.open_session("t", owner)
+        self.wakes = 0
 
     def stirred(self) -> None:
+        self.wakes += 1
         self.core.resume(self.session)
 
     async def file(self, *tokens: int) -> KvFile:
@@ -111,6 +113,7 @@ async def test_a_lock_fires_when_its_turn_comes(c: Core, inbox: Inbox) -> None:
     await waits.drop()
     taken = await kvfs.try_lock(second, theirs, "exclusive")
     assert kvfs.lock_held(second, taken)
+    assert (first.wakes, second.wakes) == (0, 1), "what is free at once wakes nobody"
     with pytest.raises(Busy):
         await kvfs.lock(second, theirs, "shared")
     assert len(inbox) == 0, "what is refused leaves nothing"

@@ -140,10 +140,11 @@ def stat(path: str, url: str, as_json: bool) -> None:
 # ---- changing --------------------------------------------------------------------------------------------------------
 @command("rm")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-def rm(paths: Sequence[str], url: str, as_json: bool) -> None:
+@click.option("-r", "--recursive", is_flag=True, help="Directories with all that lies below: of each all, or nothing.")
+def rm(paths: Sequence[str], recursive: bool, url: str, as_json: bool) -> None:
     """Remove names, or empty directories. A process that has a file open keeps it."""
     for path in paths:
-        Remote(url).call("DELETE", LOOK + _quoted(path))
+        Remote(url).call("DELETE", LOOK + _quoted(path), {"recursive": "1"} if recursive else {})
         if as_json:
             _print_json({"path": _absolute(path), "removed": True})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 
 from symphony.core.config import CoreConfig
 from symphony.core.generation import Generation
@@ -23,6 +24,8 @@ from symphony.kvfs.modes import READ, WRITE, Mode, require
 from symphony.kvfs.transfer import check_range
 from symphony.kvfs.tree import Tree
 from symphony.param import SWEEP_SECONDS
+
+_log = logging.getLogger(__name__)
 
 Tokens = list[int]
 Entries = list[Entry]
@@ -260,8 +263,11 @@ class Files:
             self._deliver(op, None)
 
     async def _sweep(self) -> None:
-        """Remove names that outlived their time, now and then, for ever."""
+        """Remove names that outlived their time, now and then, for ever; also after a bug of the host in it."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            while (due := self._tree.sweep()) is not None and due <= self._config.wall_clock():  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            try:
+                while (due := self._tree.sweep()) is not None and due <= self._config.wall_clock():  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            except Exception:
+                _log.exception("looking for names that are past their time failed; it goes on with the next ones")

@@ -77,13 +77,13 @@ class Operator:
         self._core._tree.rename(self._who, path, target)
         return self.show(target)
 
-    def remove(self, path: str) -> None:
-        """Remove a name, or an empty directory; processes that have the file open keep it. With the last name goes an
-        operator's pin. Raises PermissionDenied too."""
-        node = self._lens().find(path)
-        self._core._tree.unlink(self._who, path)
-        if isinstance(node, File) and not node.names:
-            self._release(node)
+    def remove(self, path: str, recursive: bool = False) -> None:
+        """Remove a name, or an empty directory (`recursive`: with all that lies below, or nothing); processes that have
+        a file open keep it. With the last name goes an operator's pin. Raises PermissionDenied, LimitExceeded too."""
+        if recursive:
+            self._core._tree.unlink_all(self._who, path)
+        else:
+            self._core._tree.unlink(self._who, path)
         self._freed()
 
     def pin(self, path: str) -> FileView:
@@ -103,18 +103,14 @@ class Operator:
         """Take an operator's pin back; those of programs stay. Idempotent. Raises PermissionDenied too."""
         file = self._lens().named_file(path)
         require(file, self._who, WRITE, path)
-        self._release(file)
+        if file.held:
+            file.held = False
+            self._core._kvfs.unpin(file)
         self._core._tree.rest(file)
         self._freed()
         return self._view(path)
 
     # ---- the inside ----------------------------------------------------------------------------------------------
-    def _release(self, file: File) -> None:
-        if file.held:
-            file.held = False
-            if file in self._core._kvfs.pinned:  # else it has ended
-                self._core._kvfs.unpin(file)
-
     def _lens(self) -> Lens:
         return Lens(self._core, self._who)
 

@@ -17,6 +17,7 @@ from symphony.http import fs, models, processes, programs, runs, status
 from symphony.http.context import KEEP_ALIVE, RUNTIME
 from symphony.http.errors import errors
 from symphony.http.guard import guard
+from symphony.http.wire import takes
 from symphony.process.process import State
 
 if TYPE_CHECKING:
@@ -38,21 +39,21 @@ def create_app(runtime: Runtime, *, keep_alive: float = param.SSE_KEEP_ALIVE_SEC
     app[KEEP_ALIVE] = keep_alive
     app.add_routes(
         [
-            web.post("/v1/programs", programs.upload),
-            web.get("/v1/programs", programs.listing),
-            web.get("/v1/programs/{ref}", programs.show),
-            web.delete("/v1/programs/{ref}", programs.remove),
-            web.post("/v1/programs/{ref}/run", runs.run_program),
-            web.post("/v1/run", runs.run_once),
-            web.get("/v1/processes", processes.listing),
-            web.get("/v1/processes/{pid}", processes.show),
-            web.delete("/v1/processes/{pid}", processes.kill),
-            web.get("/v1/processes/{pid}/events", processes.events),
-            web.get(FS, fs.look),
-            web.post(FS, fs.do),
-            web.delete(FS, fs.remove),
-            web.get("/v1/status", status.show),
-            web.get("/v1/models", models.listing),
+            web.post("/v1/programs", takes(programs.upload, "name")),
+            web.get("/v1/programs", takes(programs.listing)),
+            web.get("/v1/programs/{ref}", takes(programs.show)),
+            web.delete("/v1/programs/{ref}", takes(programs.remove)),
+            web.post("/v1/programs/{ref}/run", takes(runs.run_program, *runs.OPTIONS)),
+            web.post("/v1/run", takes(runs.run_once, "args", *runs.OPTIONS)),
+            web.get("/v1/processes", takes(processes.listing)),
+            web.get("/v1/processes/{pid}", takes(processes.show)),
+            web.delete("/v1/processes/{pid}", takes(processes.kill)),
+            web.get("/v1/processes/{pid}/events", takes(processes.events)),
+            web.get(FS, takes(fs.look, "what", "tree", "du")),
+            web.post(FS, takes(fs.do, "do", "to", "overwrite")),
+            web.delete(FS, takes(fs.remove, "recursive")),
+            web.get("/v1/status", takes(status.show)),
+            web.get("/v1/models", takes(models.listing)),
             web.get("/healthz", models.healthz),
             web.get("/readyz", models.readyz),
         ]

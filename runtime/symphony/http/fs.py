@@ -7,7 +7,7 @@
     POST   /v1/fs/{path}?do=pin | unpin      keep it on the device until further notice, or no longer
            ?do=copy&to=PATH[&overwrite=1]    name a snapshot of it
            ?do=move&to=PATH                  rename it
-    DELETE /v1/fs/{path}                     remove the name, or an empty directory
+    DELETE /v1/fs/{path}[?recursive=1]       remove the name, or an empty directory (with all that lies below)
 
 The path is decoded once and is then a key of the KVFS, in whatever spelling it came: nothing of it ever reaches a file
 system. Who may do what is decided behind the facade.
@@ -76,7 +76,7 @@ async def do(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     """DELETE /v1/fs/{path}: 204. Processes that have the file open keep it."""
-    request.app[RUNTIME].operator(TENANT).remove(_path(request))
+    request.app[RUNTIME].operator(TENANT).remove(_path(request), flag(request, "recursive"))
     return web.Response(status=204)
 
 

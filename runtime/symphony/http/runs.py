@@ -27,6 +27,9 @@ from symphony.process.process import LaunchOptions, Process
 if TYPE_CHECKING:
     from symphony.host import Runtime
 
+OPTIONS = ("detach", "timeout", "nice")
+"""Query parameters of a run."""
+
 
 async def run_program(request: web.Request) -> web.StreamResponse:
     """POST /v1/programs/{ref}/run: the body is the JSON of the arguments."""
@@ -67,7 +70,10 @@ def _nice(request: web.Request) -> int:
     if nice is None:
         return max(least, 0)
     if nice < least:
-        raise PermissionDenied(f"nice={nice} is less than {least}, the least that clients of this server may have")
+        raise PermissionDenied(
+            f"nice={nice} is less than {least}, the least that clients of this server may have",
+            f"use {least} to {param.NICEST}, or have the operator allow less: symphony serve --least-nice N",
+        )
     return nice
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from symphony import param
 from symphony.errors import Invalid, LimitExceeded
@@ -81,6 +82,19 @@ def parse_args(text: bytes, limit: int) -> dict[str, Any]:
             'name each argument: {"prompt": "Hello"}',
         )
     return value
+
+
+def takes(handler: Handler, *known: str) -> Handler:
+    """The handler, for requests without query parameters that it does not know: a typing error is no default."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        for name in request.query:
+            if name not in known:
+                there = f"known here: {', '.join(known)}" if known else "this takes none"
+                raise Invalid(f"there is no query parameter {name!r}", there)
+        return await handler(request)
+
+    return checked
 
 
 def seconds(request: web.Request, name: str) -> float | None:

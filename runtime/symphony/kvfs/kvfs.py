@@ -363,7 +363,10 @@ class Kvfs:
             raise Busy("an operation is in flight on this file", "wait for it, or work on a fork")
 
     def end_if_unused(self, file: File) -> None:
-        """The file ends if nobody can reach it any more."""
+        """The file ends if nobody can reach it any more; an operator's pin, if no name leads to it."""
+        if file.held and not file.names:
+            file.held = False
+            self.unpin(file)
         if not file.opens and not file.names and not file.busy:
             self._release(file)
             self.pinned.pop(file, None)

@@ -90,12 +90,15 @@ class Tree:
         self.kvfs.check_idle(file)
         spot = self._spot(who, path)
         self._check_change(who, spot)
-        old = spot.find()
-        if isinstance(old, File) and overwrite:
+        there = spot.find()
+        old = there if isinstance(there, File) else None
+        if old is None:
+            spot.check_free()
+        elif overwrite:
             require(old, who, WRITE, path)
         else:
-            spot.check_free()
-            old = None
+            hint = "overwrite it (symphony fs cp -f, &overwrite=1), or choose another path"
+            raise Exists(f"{path} exists already", hint)
         if old is None or old.tenant != who.tenant:
             self._check_room(who, spot)
         snapshot = self.kvfs.fork(file, who.tenant, who.owner)
@@ -197,6 +200,33 @@ class Tree:
         self._check_maker(who, node, path)
         self.counts[who.tenant] -= 1
         self._take_node(spot)
+
+    def unlink_all(self, who: Principal, path: str) -> None:
+        """Remove a name and all that lies below it, or nothing. Raises as `unlink`, LimitExceeded."""
+        spot = self._spot(who, path)
+        self._check_change(who, spot)
+        node = spot.find()
+        if node is None:
+            raise _no_file(path)
+        below = node.walk() if isinstance(node, Directory) else ()
+        found = [((), node), *itertools.islice(below, MAX_NAMES_AT_ONCE + 1)]
+        if len(found) > MAX_NAMES_AT_ONCE:
+            raise LimitExceeded(f"{path} has {MAX_NAMES_AT_ONCE} names or more below it", "remove its parts")
+        for parts, member in found:
+            where = "/".join((path, *parts))
+            if isinstance(member, File):
+                require(member, who, WRITE, where)
+            else:
+                self._check_maker(who, member, where)
+        for parts, member in reversed(found):  # what lies below first
+            if isinstance(member, Directory) and member.maker is None:
+                continue  # it went with the last of its members
+            directory = spot.root.find((*spot.parts, *parts)[:-1])
+            assert isinstance(directory, Directory)
+            directory.remove((*spot.parts, *parts)[-1])
+            self.counts[member.tenant if isinstance(member, File) else who.tenant] -= 1
+            if isinstance(member, File):
+                self.kvfs.end_if_unused(member)
 
     def list(self, who: Principal, path: str) -> list[Entry]:
         """What lies directly below a directory, sorted; `/shared` if something is there. Raises NotFound, Invalid."""

@@ -106,10 +106,6 @@ class Admission(Generic[T]):
             del self._queues[tenant]
         return True
 
-    def position(self, ticket: T) -> int:
-        """How many of the tenant's launches wait before this one."""
-        return list(self._queues[self._tenants[ticket]]).index(ticket)
-
     def _begin(self, tenant: str) -> None:
         self._live[tenant] = self._live.get(tenant, 0) + 1
         self._total += 1

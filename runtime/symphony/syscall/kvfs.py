@@ -52,12 +52,13 @@ class LockHandle:
         self.pollable = Pollable()
         self.op = caller.inbox.register(self)
         self.id: int | None = None
-        """None: the core refused it."""
+        """None: the core has not answered yet, or refused it."""
 
     def deliver(self, answer: Answer) -> None:
         self.caller.inbox.forget(self.op)
         self.pollable.fire()
-        self.caller.stirred()
+        if self.id is not None:  # else it was free, and nobody waited for it
+            self.caller.stirred()
 
     async def drop(self) -> None:
         self.caller.inbox.forget(self.op)
