@@ -61,6 +61,8 @@ READ_VALUES_PER_OUTPUT = 16
 """...so many for the output itself. All of them cross to the guest at once, at about 0.3 us each. A generation pauses
 when the tokens and alternatives that wait for its guest come to as much."""
 
+MAX_KEPT_ROWS = 256
+"""Distributions that a process keeps for later questions, each as large as a hidden state, in host memory."""
 MAX_MASK_RUNS = 65_536
 """Runs of visible and hidden entries in the masks of one prediction."""
 MAX_DRAFT_TOKENS = 32

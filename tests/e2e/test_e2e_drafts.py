@@ -140,9 +140,35 @@ async def masks():
                 "stat": [ctx.stat().plain == n, all_of_it.stat().plain == n + 1, ctx.stat().next_position]}
 
 
+async def kept():
+    async with Context() as ctx:
+        ctx.feed("The quick brown")
+        n = len(ctx)
+        first, second = await ctx.pred([30, 31], every=True, keep=True)
+        ctx.truncate(n)
+        before = forwards()[0]
+        more = [await dist.ask(top_k=4, entropy=True) for dist in (first, second)]
+        seeded = [(await second.ask(sample={"temperature": 1.0, "seed": 3})).sampled for _ in range(2)]
+        steps = forwards()[0] - before
+        told = [dist.top_k() for dist in await ctx.pred([30, 31], every=True, top_k=4)]
+        second.forget()
+        problems = []
+        for dist, how in ((second, {}), (first, {"sample": {"presence_penalty": 1.0}})):
+            try:
+                await dist.ask(**how)
+            except Invalid as error:
+                problems.append(str(error))
+        try:
+            many = [await ctx.pred([40], keep=True) for _ in range(256)]
+        except Exception as error:
+            problems.append(type(error).__name__)
+        return {"more": [dist.top_k() for dist in more], "told": told, "steps": steps, "seeded": seeded,
+                "entropy": more[0].entropy(), "problems": problems}
+
+
 @main
 async def app() -> dict:
-    return {"drafts": await drafts(), "hand": await by_hand(), "tree": await tree(), "all": await together(),
+    return {"drafts": await drafts(), "kept": await kept(), "hand": await by_hand(), "tree": await tree(), "all": await together(),
             "masks": await masks()}
 '''
 
@@ -219,6 +245,18 @@ def test_masks_and_positions(found: dict[str, Any]) -> None:
     assert masks["hidden"] != masks["plain"]
     assert "there are" in masks["problem"]
     assert masks["stat"] == [True, True, 6]
+
+
+def test_kept_distributions(found: dict[str, Any]) -> None:
+    kept = found["kept"]
+    assert kept["steps"] == 0
+    for more, told in zip(kept["more"], kept["told"], strict=True):
+        _close(more, told)
+    assert kept["seeded"][0] == kept["seeded"][1]
+    assert kept["entropy"] > 0
+    assert "not kept" in kept["problems"][0]
+    assert "penalties" in kept["problems"][1]
+    assert kept["problems"][2] == "LimitExceeded"
 
 
 def _close(one: list[tuple[int, float]], other: list[tuple[int, float]]) -> None:

@@ -40,31 +40,37 @@ def part(
     outputs: Any,
     positions: Sequence[int] | None = None,
     masks: Sequence[Sequence[int]] = (),
+    keep: bool = False,
 ) -> Any:
     """One file's part. `masks` are runs."""
     placed = None if positions is None else [count("a position", at) for at in positions]
-    return _host.infer.Part(file, tokens, outputs, placed, [list(mask) for mask in masks])
+    return _host.infer.Part(file, tokens, outputs, placed, [list(mask) for mask in masks], keep)
 
 
-async def predict(loop: Loop, parts: list[Any], readings: Any) -> list[Any]:
-    """The host's answers, one a part: a list of its distributions, or an exception. Raises if none was started."""
+async def predict(loop: Loop, parts: list[Any], readings: Any, kept: list[Any] | None = None) -> list[Any]:
+    """The host's answers, one a part: a list of its distributions, or an exception. Raises if none was started.
+
+    `kept` gets the rows that the parts keep.
+    """
     try:
-        if loop.alone():
+        if kept is None and loop.alone():
             answers = _host.infer.predict_all(parts, readings)
         else:
-            answers = await _wait(loop, _host.infer.pred_all(parts, readings))
+            answers = await _wait(loop, _host.infer.pred_all(parts, readings), kept)
     except _host.Err as error:
         raise from_wit(error.value) from None
     return [from_wit(answer.value) if isinstance(answer, _host.Err) else answer.value for answer in answers]
 
 
-async def _wait(loop: Loop, predictions: Any) -> list[Any]:
+async def _wait(loop: Loop, predictions: Any, kept: list[Any] | None) -> list[Any]:
     pollable = predictions.subscribe()
     try:
         answers = None
         while answers is None:
             await loop.wait(pollable)
             answers = predictions.get()
+        if kept is not None:
+            kept += predictions.kept()
     finally:
         pollable.__exit__(None, None, None)
         predictions.__exit__(None, None, None)

@@ -320,6 +320,7 @@ class Context:
         mask: Visible | None = None,
         masks: Sequence[Visible] | None = None,
         positions: Sequence[int] | None = None,
+        keep: bool = False,
     ) -> Any:
         """Append `tokens` and run the model over them: the distribution of the token that follows, a `Dist`.
 
@@ -335,14 +336,18 @@ class Context:
         (None for an end: the last). `masks=` has such a list for each of `tokens`. A token always sees itself, and
         never what comes after it. `positions=` puts each somewhere else than behind the one before it. What is computed
         so, and what follows, is not what the same text would give: `stat().plain` says how much still is.
+
+        With `keep` more can be asked later (`dist.ask`), however the context changes, until `dist.forget()`.
         """
-        if mask is not None or masks is not None or positions is not None:
+        if mask is not None or masks is not None or positions is not None or keep:
             readings = readings_of(top_k, sample, logprobs, entropy, _allowed(constraint, allowed))
             await self.flush()
             new = self.take(tokens)
             given = [mask] if mask is not None else masks
-            answer = await self._placed(new, every, readings, given, positions)
-            return [Dist(raw, logprobs) for raw in answer] if every else Dist(answer[0], logprobs)
+            kept: list[Any] | None = [] if keep else None
+            answer = await self._placed(new, every, readings, given, positions, kept)
+            dists = [Dist(raw, logprobs, row) for raw, row in zip(answer, kept or [None] * len(answer), strict=True)]
+            return dists if every else dists[0]
         chat = self._chat
         if chat.marks and (chat.unfed or chat.reply is None):
             self._settle(reply=True)
@@ -372,13 +377,14 @@ class Context:
         readings: Any,
         masks: Sequence[Visible] | None,
         positions: Sequence[int] | None,
+        kept: list[Any] | None = None,
     ) -> list[Any]:
         total = self._file.length() + len(tokens)
         outputs = _host.infer.Outputs_Every() if every else _last()
         lengths = [runs(visible, total) for visible in masks or ()]
         loop: Any = get_running_loop()
-        part = _parts.part(self._file, tokens, outputs, positions, lengths)
-        [answer] = await _parts.predict(loop, [part], readings)
+        part = _parts.part(self._file, tokens, outputs, positions, lengths, kept is not None)
+        [answer] = await _parts.predict(loop, [part], readings, kept)
         if isinstance(answer, Exception):
             raise answer
         self._buffer.clear()

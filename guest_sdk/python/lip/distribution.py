@@ -6,21 +6,45 @@ it will ask for when it calls `pred`. Asking for more later is an error that say
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import exp
 from typing import Any
 
-from .errors import Invalid
+from . import _host
+from .errors import Invalid, call
 
 
 class Dist:
     """One next-token distribution. Log-probabilities are natural, at temperature 1."""
 
-    __slots__ = ("_asked", "_raw")
+    __slots__ = ("_asked", "_kept", "_raw")
 
-    def __init__(self, raw: Any, asked: Sequence[int] | None) -> None:
+    def __init__(self, raw: Any, asked: Sequence[int] | None, kept: Any = None) -> None:
         self._raw = raw
         self._asked = asked
+        self._kept = kept
+
+    async def ask(
+        self,
+        *,
+        top_k: int | None = None,
+        sample: bool | Mapping[str, Any] | None = None,
+        logprobs: Sequence[int] | None = None,
+        entropy: bool = False,
+    ) -> Dist:
+        """More of a distribution that `pred(keep=True)` kept, without running the model again. Arguments of `pred`."""
+        from .context import readings_of
+
+        if self._kept is None:
+            raise Invalid("this distribution was not kept", "use pred(..., keep=True)")
+        readings = readings_of(top_k, sample, logprobs, entropy)
+        return Dist(call(_host.infer.ask, [self._kept], readings)[0], logprobs, self._kept)
+
+    def forget(self) -> None:
+        """Keep it no longer; a process keeps at most 256."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.__exit__(None, None, None)
 
     @property
     def sampled(self) -> int:

@@ -46,7 +46,7 @@ pub use executor::join_all;
 pub use lock::{Lock, LockKind};
 pub use model::{decode, encode, models, Model, ModelInfo, Token};
 pub use outside::{emit, log, pid, tenant, tool, tools, usage, Level, ToolDescription, Usage};
-pub use parts::{pred_all, Placement};
+pub use parts::{ask, pred_all, KeptRow, Placement};
 pub use sampling::{Distribution, Draft, Readings, Sampling};
 pub use stream::{Chunk, Completion, FinishReason, Ranked, Stream};
 pub use symphony_lip_macros::main;

@@ -9,6 +9,9 @@ use crate::executor::{alone, ready};
 use crate::model::Token;
 use crate::sampling::{Distribution, Readings};
 
+/// A distribution that more can be asked about (`ask`), however its file changes; dropping it forgets it. At most 256.
+pub use infer::KeptRow;
+
 /// How tokens are computed where not as usual. What is computed so, and what follows, is not what the same text would
 /// give: `stat().plain` says how much still is.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +40,7 @@ pub async fn pred_all(parts: &mut [(&mut Context, Vec<Token>)], readings: Readin
         outputs: infer::Outputs::Last,
         positions: None,
         masks: Vec::new(),
+        keep: false,
     });
     let answers = predict(&wishes.collect::<Vec<_>>(), &readings.record()).await?;
     for ((context, _), answer) in parts.iter_mut().zip(&answers) {
@@ -62,10 +66,27 @@ impl Context {
         let total = self.file.length() + tokens.len() as u32;
         let masks = placement.masks.iter().map(|visible| runs(visible, total)).collect::<Result<_>>()?;
         let outputs = infer::Outputs::Every;
-        let part = infer::Part { file: &self.file, tokens, outputs, positions: placement.positions, masks };
+        let part =
+            infer::Part { file: &self.file, tokens, outputs, positions: placement.positions, masks, keep: false };
         let mut answers = predict(&[part], &readings.record()).await?;
         let answer = answers.pop().ok_or_else(nothing)??;
         Ok(answer.into_iter().map(|raw| Distribution::new(raw, &readings.logprobs)).collect())
+    }
+
+    /// Append `tokens`: the distribution after each of them, and what it takes to ask more about it later.
+    pub async fn pred_kept<'a>(
+        &mut self,
+        tokens: impl Into<Input<'a>>,
+        readings: Readings,
+    ) -> Result<Vec<(Distribution, KeptRow)>> {
+        let tokens = self.prepare(tokens.into())?;
+        self.flush().await?;
+        let (outputs, positions, masks) = (infer::Outputs::Every, None, Vec::new());
+        let part = infer::Part { file: &self.file, tokens, outputs, positions, masks, keep: true };
+        let (mut answers, rows) = wait(infer::pred_all(&[part], &readings.record())?).await;
+        let answer = answers.pop().ok_or_else(nothing)??;
+        let found = answer.into_iter().map(|raw| Distribution::new(raw, &readings.logprobs));
+        Ok(found.zip(rows).collect())
     }
 
     /// Append a tree of tokens: the distribution after each, in one step, as separate forks would give it.
@@ -119,16 +140,27 @@ async fn predict(parts: &[infer::Part<'_>], readings: &infer::Readings<'_>) -> R
     let answers = if alone().await {
         infer::predict_all(parts, readings)?
     } else {
-        let predictions = infer::pred_all(parts, readings)?;
-        let pollable = Rc::new(predictions.subscribe());
-        loop {
-            ready(&pollable).await;
-            if let Some(answers) = predictions.get() {
-                break answers;
-            }
-        }
+        return Ok(wait(infer::pred_all(parts, readings)?).await.0);
     };
     Ok(answers.into_iter().map(|answer| answer.map_err(Error::from)).collect())
+}
+
+/// The answers, and what was kept.
+async fn wait(predictions: infer::Predictions) -> (Answers, Vec<KeptRow>) {
+    let pollable = Rc::new(predictions.subscribe());
+    loop {
+        ready(&pollable).await;
+        if let Some(answers) = predictions.get() {
+            break (answers.into_iter().map(|answer| answer.map_err(Error::from)).collect(), predictions.kept());
+        }
+    }
+}
+
+/// More of distributions that were kept, without running the model again. Holds up the whole program for a moment.
+/// Errors: invalid (rows of several models, penalties).
+pub fn ask(rows: &[&KeptRow], readings: &Readings) -> Result<Vec<Distribution>> {
+    let found = infer::ask(rows, &readings.record())?;
+    Ok(found.into_iter().map(|raw| Distribution::new(raw, &readings.logprobs)).collect())
 }
 
 /// The lengths of the stretches of `total` entries that are in turn visible and hidden.

@@ -11,6 +11,7 @@ from symphony.core.victims import RoomLimits
 from symphony.param import (
     MAX_CONSTRAINTS,
     MAX_FILES_PER_TENANT,
+    MAX_KEPT_ROWS,
     MAX_LOCKS,
     MAX_NAMES_PER_TENANT,
     MAX_OPEN_FILES,
@@ -34,6 +35,7 @@ class CoreConfig:
     max_operations: int = MAX_OPERATIONS
     max_locks: int = MAX_LOCKS
     max_constraints: int = MAX_CONSTRAINTS
+    max_kept_rows: int = MAX_KEPT_ROWS
     max_names: int = MAX_NAMES_PER_TENANT
     """Of one tenant; so is the next."""
     max_files: int = MAX_FILES_PER_TENANT

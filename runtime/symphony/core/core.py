@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 
 from symphony.core.checks import check_context, check_ids, check_options, check_readings, wanted_entries
@@ -23,9 +24,10 @@ from symphony.core.drafts import Drafter, DraftModel, PromptLookup, common_lengt
 from symphony.core.files import Files
 from symphony.core.generation import Generation, Guide
 from symphony.core.guide import ConstraintGuide
+from symphony.core.kept import KeptRows
 from symphony.core.loop import Deliver, StepLoop
 from symphony.core.messages import Chunk, GenerateOptions, Part, Readings, Usage
-from symphony.core.operation import Operation, Prediction, Transfer
+from symphony.core.operation import KeepingPrediction, Operation, Prediction, Transfer
 from symphony.core.session import Handle, Session
 from symphony.core.shape import Placement, Shape, place
 from symphony.engine.engine import Engine
@@ -73,6 +75,8 @@ class Core(Files):
                 loop.audit = self.check_integrity
         self.constraints = Constraints(self._session, self.engine, self._ids, self._config.max_constraints)
         """What callers say about constraints goes there."""
+        self.kept = KeptRows(self._session, self._ids, self._config.max_kept_rows)
+        """Likewise about distributions that were kept."""
         self._stopped: asyncio.Event | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
@@ -157,6 +161,7 @@ class Core(Files):
             self._release(lock)
         gone.locks.clear()
         gone.constraints.clear()
+        self.kept.forget(gone, list(gone.kept))
 
     def usage(self, session: int) -> Usage:
         """What the session has used so far; `pages` now."""
@@ -298,8 +303,11 @@ class Core(Files):
         wanted, placement = self._check_pred(owner, handle, op, tokens, outputs, readings, shape)
         self._begin_pred(owner, handle, op, tokens, wanted, readings, placement)
 
-    async def pred_all(self, session: int, parts: Sequence[Part], readings: Readings) -> None:
-        """As `pred` for each part: all start, or none. Raises as `pred`; Busy also for a file that is named twice."""
+    async def pred_all(self, session: int, parts: Sequence[Part], readings: Readings) -> list[list[int]]:
+        """As `pred` for each part: all start, or none. Raises as `pred`; Busy also for a file that is named twice.
+
+        Returns, for each part, the numbers of the rows that it keeps (`KeptRows`).
+        """
         for part in parts:
             await self._quiet(session, part.file)
         owner = self._session(session)
@@ -313,8 +321,13 @@ class Core(Files):
         if parts:
             self._check_operations(owner, len(parts))
             check_readings(readings, sum([len(part.outputs) for part in parts]), handles[0].loop.info)
+            keeping = [wanted for part, (wanted, _) in zip(parts, checked, strict=True) if part.keep]
+            self.kept.check(owner, sum(map(len, keeping)))
+        kept: list[list[int]] = []
         for part, handle, (wanted, placement) in zip(parts, handles, checked, strict=True):
-            self._begin_pred(owner, handle, part.op, part.tokens, wanted, readings, placement)
+            kept.append(self.kept.add(owner, handle.loop.engine, wanted) if part.keep else [])
+            self._begin_pred(owner, handle, part.op, part.tokens, wanted, readings, placement, kept[-1])
+        return kept
 
     def _check_pred(
         self,
@@ -342,12 +355,25 @@ class Core(Files):
         wanted: Sequence[int],
         readings: Readings,
         placement: Placement | None,
+        keep: Sequence[int] = (),
     ) -> None:
         kv = handle.file
         self._kvfs.begin(kv, tokens)
         if placement is not None and tokens:
             self._kvfs.derive(kv, placement.first, placement.positions)
-        self._start(Prediction(op, owner, handle, self._config.clock(), wanted, readings, placement))
+        now = self._config.clock()
+        if keep:
+            forget = partial(self.kept.forget, owner)
+            prediction = KeepingPrediction(op, owner, handle, now, wanted, readings, placement, keep, forget)
+            self._start(prediction)
+        else:
+            self._start(Prediction(op, owner, handle, now, wanted, readings, placement))
+
+    def forget(self, session: int, rows: Sequence[int]) -> None:
+        """Nobody will ask about these rows any more. Idempotent."""
+        owner = self._sessions.get(session)
+        if owner is not None:
+            self.kept.forget(owner, rows)
 
     async def generate(
         self,

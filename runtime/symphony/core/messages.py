@@ -51,6 +51,8 @@ class Part(NamedTuple):
     tokens: Sequence[int]
     outputs: Sequence[int]
     shape: Shape | None = None
+    keep: bool = False
+    """Keep the wanted distributions for later questions."""
 
 
 class Ranked(NamedTuple):

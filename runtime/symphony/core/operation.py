@@ -19,7 +19,7 @@ operation lives its file is busy, and `file.tokens` has the operation's tokens b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from symphony.core.messages import Reading
 from symphony.core.session import Handle, Session
@@ -244,6 +244,38 @@ class Prediction(Operation):
             self.session.usage.generated_tokens += len(readings)
         self.refresh()
         return 0
+
+
+class KeepingPrediction(Prediction):
+    """Its distributions are kept: there is a number for each of `wanted`."""
+
+    __slots__ = ("_forget", "_keep")
+
+    def __init__(
+        self,
+        op: int,
+        session: Session,
+        handle: Handle,
+        now: float,
+        wanted: Sequence[int],
+        readings: Readings,
+        placement: Placement | None,
+        keep: Sequence[int],
+        forget: Callable[[Sequence[int]], None],
+    ) -> None:
+        """`forget`: what is to be done with the numbers if it fails."""
+        super().__init__(op, session, handle, now, wanted, readings, placement)
+        self._keep = keep
+        self._forget = forget
+
+    def row(self, count: int) -> Row:
+        row, done = super().row(count), len(self.answers)
+        row.keep = self._keep[done : done + len(row.outputs)]
+        return row
+
+    def release(self, kvfs: Kvfs) -> None:
+        super().release(kvfs)
+        self._forget(self._keep)
 
 
 class Transfer(Operation):

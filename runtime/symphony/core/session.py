@@ -13,6 +13,7 @@ from symphony.sched.dispatch import Stream
 
 if TYPE_CHECKING:
     from symphony.constraint.matcher import Matcher
+    from symphony.core.kept import Kept
     from symphony.core.loop import StepLoop
     from symphony.core.operation import Operation
 
@@ -36,6 +37,7 @@ class Session:
         "constraints",
         "deadline",
         "files",
+        "kept",
         "last_step",
         "locks",
         "nice",
@@ -55,6 +57,7 @@ class Session:
         self.files: dict[int, Handle] = {}
         self.operations: dict[int, Operation] = {}
         self.constraints: dict[int, Matcher] = {}
+        self.kept: dict[int, Kept] = {}
         self.locks: dict[int, Lock] = {}
         """Held and waited for."""
         self.usage = Usage()

@@ -7,7 +7,7 @@ computed exactly as they would be beside a healthy row. It knows nothing of weig
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -52,6 +52,8 @@ class Packed:
     """The index into the batch for each of `wanted`."""
     follows: IntArray | None = None
     """Of each packed row, see `Row.follows`; None: no row follows."""
+    kept: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Indexes into `wanted`, and the numbers under which they are kept."""
 
 
 def pack(rows: Sequence[Row], limits: Limits) -> Packed:
@@ -103,6 +105,7 @@ def pack(rows: Sequence[Row], limits: Limits) -> Packed:
             packed.wanted.append(first + output)
             packed.requests.append(_request(row, output, mask))
             packed.owners.append(i)
+        packed.kept += zip(range(len(packed.wanted) - len(row.keep), len(packed.wanted)), row.keep, strict=True)
         first += len(row.tokens)
     return packed
 
@@ -177,6 +180,8 @@ def check(row: Row, limits: Limits) -> str | None:
     table = row.block_table[:need]
     if min(table) < 1 or max(table) >= limits.pages:
         return f"the block table names pages outside 1..{limits.pages - 1}"
+    if row.keep and len(row.keep) != len(row.outputs):
+        return f"{len(row.keep)} numbers to keep {len(row.outputs)} outputs under"
     outputs = list(row.outputs)
     if outputs and (outputs[0] < 0 or outputs[-1] >= count or any(a >= b for a, b in pairwise(outputs))):
         return f"outputs must be ascending indexes into {count} tokens"

@@ -99,7 +99,7 @@ class DecodePacker:
             kind = self.kind(row.readings)
             if kind is None or len(row.tokens) != 1 or len(row.outputs) != 1 or not row.write:
                 return None
-            if row.masks is not None or row.positions is not None:
+            if row.masks is not None or row.positions is not None or row.keep:
                 return None
             kinds.append(kind)
             flat += row.block_table
@@ -135,7 +135,7 @@ def decodes_of(packed: Packed) -> Decodes | None:
     masks."""
     ragged = packed.rows
     n = len(packed.order)
-    if ragged.tokens != n or ragged.masks is not None:
+    if ragged.tokens != n or ragged.masks is not None or packed.kept:
         return None
     return Decodes(
         packed.ids,

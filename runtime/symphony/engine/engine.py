@@ -6,11 +6,11 @@ An engine owns page pools and weights; the core owns page tables, reference coun
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Protocol
 
 from symphony.engine.chat import ChatTemplate
-from symphony.engine.messages import Batch, ModelInfo, RowResult
+from symphony.engine.messages import Batch, ModelInfo, Question, RowResult
 from symphony.engine.tokenizer import Tokenizer
 
 
@@ -58,6 +58,15 @@ class Engine(Protocol):
         returns, no step and no other move writes what it reads, or touches what it writes: the caller sees to that.
         Raises if the move is lost; its targets are then undefined, its sources intact.
         """
+        ...
+
+    async def ask(self, questions: Sequence[Question]) -> list[RowResult]:
+        """Read distributions again that were kept, beside steps; one result with one reading each, in order. Computes
+        no more than logits. What is not kept is an error of that result."""
+        ...
+
+    def forget(self, kept: Iterable[int]) -> None:
+        """Numbers of `Row.keep` that nobody will ask about; those that are unknown do no harm."""
         ...
 
     def describe(self) -> dict[str, str]:

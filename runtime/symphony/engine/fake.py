@@ -18,7 +18,7 @@ Steps that were launched run strictly one after the other; their pages are watch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ from symphony.engine.contents import Content, Entry, content_in, content_of, con
 from symphony.engine.fake_memory import DEVICE, STEP, FakeMemory
 from symphony.engine.fake_readings import masks_of, read
 from symphony.engine.fake_tokenizer import CHATML, SPECIAL, ByteTokenizer
-from symphony.engine.messages import Batch, Mask, ModelInfo, Reading, Readings, Row, RowResult
+from symphony.engine.messages import Batch, Mask, ModelInfo, Question, Reading, Readings, Row, RowResult
 from symphony.engine.tokenizer import Tokenizer
 from symphony.errors import InternalError
 
@@ -88,6 +88,8 @@ class FakeEngine:
         sizes = (pages, host_pages) if check else (0, 0)
         self._memory = FakeMemory(*sizes, page_size, context_limit)
         self._fixed: dict[Readings, Reading] = {}
+        self.kept: dict[int, tuple[Content, int]] = {}
+        """Of distributions that are kept: the context, and the index of the entry to come."""
         self.steps = 0
         self.rows = 0
         self.tokens = 0
@@ -172,6 +174,22 @@ class FakeEngine:
         kept = [row for index, row in enumerate(rows) if index not in failed]
         results = iter(await self.step(replace(batch, rows=kept)))
         return [RowResult(error=FOLLOWS_A_FAILURE) if index in failed else next(results) for index in range(len(rows))]
+
+    async def ask(self, questions: Sequence[Question]) -> list[RowResult]:
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> RowResult:
+        kept, readings = self.kept.get(question.kept), question.readings
+        if kept is None:
+            return RowResult(error=f"number {question.kept} is not kept")
+        masks = masks_of(readings.allowed, 1, self._info.vocab_size)
+        if isinstance(masks, str):
+            return RowResult(error=masks)
+        return RowResult([self._read(kept[0], question.entry, readings, masks[0])])
+
+    def forget(self, kept: Iterable[int]) -> None:
+        for number in kept:
+            self.kept.pop(number, None)
 
     async def move(self, out: Moves, back: Moves) -> None:
         self.moved += len(out) + len(back)
@@ -312,6 +330,8 @@ class FakeEngine:
             assert entry is not None
             before = seen(before, entry)
             if i in wanted:
+                if row.keep:
+                    self.kept[row.keep[len(readings)]] = before, index + 1
                 readings.append(self._read(before, index + 1, row.readings, wanted[i]))
         return RowResult(readings)
 

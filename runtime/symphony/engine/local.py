@@ -211,11 +211,15 @@ class LocalEngine:
 
     async def ask(self, questions: Sequence[Question]) -> list[RowResult]:
         """See `engine.Engine.ask`."""
-        self._queueing += 1
+        loop = asyncio.get_running_loop()
+        before = self._queued
+        self._queued = queued = loop.create_future()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, self._ask, questions)
+            if before is not None and not before.done():
+                await asyncio.wait([before])
+            return await loop.run_in_executor(self._worker, self._ask, questions)
         finally:
-            self._queueing -= 1
+            queued.cancel()  # whoever waits for it goes on
 
     def forget(self, kept: Iterable[int]) -> None:
         """See `engine.Engine.forget`."""

@@ -103,6 +103,9 @@ class Row:
     positions: Sequence[int] | None = None
     """With `position`, which is the first of them: the position of each token, where they do not count up. In a model
     with a sliding window they may not descend, nor lie before that of the entry that precedes them."""
+    keep: Sequence[int] = ()
+    """A number for each of `outputs`, or none: the engine keeps under it what it takes to ask about that distribution
+    again (`Engine.ask`), until `Engine.forget`. Of a row that fails nothing is kept."""
     masks: Sequence[Mask] | None = None
     """With `position`: what is seen of `[0, start + len(tokens))`, by all tokens (one mask) or by each (as many as
     tokens). None: everything. Sliding windows hide what they hide all the same."""
@@ -124,6 +127,16 @@ class Reading:
     top_logprobs: Sequence[float] = ()
     logprobs: Sequence[float] = ()
     entropy: float | None = None
+
+
+class Question(NamedTuple):
+    """About a distribution that was kept."""
+
+    kept: int
+    entry: int
+    """Index of the entry that a draw is for."""
+    readings: Readings
+    """Without penalties: what they look at was not kept."""
 
 
 @dataclass(slots=True)

@@ -75,6 +75,17 @@ class Transformer:
         `ids`: [T]. `wanted`: [N] indexes into T, or None for none.
         Returns logits [N, vocab] in fp32, and [T]: a number that is finite if all that was written for the token is.
         """
+        states, health = self.states(ids, attention, plan, wanted)
+        return None if states is None else self.logits(states), health
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """[N, vocab] in fp32, of `states`."""
+        return self._head(states).float()
+
+    def states(
+        self, ids: torch.Tensor, attention: PagedAttention, plan: Any, wanted: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """As `forward`, but [N, hidden size]: what the logits are a product of."""
         x = F.embedding(ids, self._embedding).to(self.dtype)
         normed = self._normed(x, self._layers[0].norm_1)
         tokens, c = x.shape[0], self.config
@@ -95,7 +106,7 @@ class Transformer:
             x, normed = self._add(x, layer.out, mixed, layer.norm_2)
             inner = layer.gate_up(normed) if self._ops is None else self._ops.gate(layer.gate_up(normed))
             x, normed = self._add(x, layer.down, inner, self._norm if last else self._layers[i + 1].norm_1)
-        return self._head(normed).float(), health
+        return normed, health
 
     def _add(
         self, x: torch.Tensor, product: Linear, inner: torch.Tensor, gain: torch.Tensor | None

@@ -23,7 +23,7 @@ from symphony.syscall.caller import Caller
 from symphony.syscall.inbox import Answer
 from symphony.syscall.kvfs import KvFile
 from symphony.syscall.pollable import Pollable, Suspension, Waiter
-from symphony.syscall.predictions import Predictions, Request
+from symphony.syscall.predictions import KeptRow, Predictions, Request
 from symphony.syscall.values import Err, Handler, Ok
 
 
@@ -227,13 +227,13 @@ def _indexes(outputs: tuple[str, Any], n: int) -> Sequence[int]:
     return indexes
 
 
-async def _within(caller: Caller, file: KvFile, wanted: Readings, allowed: tuple[str, Any]) -> Readings:
+async def _within(caller: Caller, file: KvFile | None, wanted: Readings, allowed: tuple[str, Any]) -> Readings:
     """The readings, restricted to the tokens that are allowed."""
     case, given = allowed
     if case == "mask":
         mask = np.asarray(given, "<u4").tobytes()
     else:
-        mask = await caller.core.constraints.mask(caller.session, given.id, file.id)
+        mask = await caller.core.constraints.mask(caller.session, given.id, None if file is None else file.id)
     return replace(wanted, allowed=mask)
 
 
@@ -307,7 +307,8 @@ async def pred_all(caller: Caller, parts: Sequence[Any], readings: Any) -> Predi
     if readings.allowed is not None and parts:
         wanted = await _within(caller, parts[0].file, wanted, readings.allowed)
     requests = [
-        Request(part.file, part.tokens, _indexes(part.outputs, len(part.tokens)), _shape(part)) for part in parts
+        Request(part.file, part.tokens, _indexes(part.outputs, len(part.tokens)), _shape(part), part.keep)
+        for part in parts
     ]
     predictions = Predictions(caller, requests, wanted)
     await predictions.start(requests)
@@ -319,6 +320,8 @@ def _shape(part: Any) -> Shape | None:
 
 
 async def predict_all(caller: Caller, parts: Sequence[Any], readings: Any) -> list[Ok[Any] | Err[SymphonyError]]:
+    if any(part.keep for part in parts):
+        raise Invalid("predict-all keeps nothing", "use pred-all, which has a handle to take rows from")
     predictions = await pred_all(caller, parts, readings)
     while (answers := predictions_get(caller, predictions)) is None:
         await Waiter([predictions.pollable])
@@ -337,6 +340,17 @@ def predictions_get(caller: Caller, predictions: Predictions) -> list[Ok[Any] | 
     return [
         Err(answer) if isinstance(answer, SymphonyError) else Ok(_distributions(answer, wanted)) for answer in answers
     ]
+
+
+def predictions_kept(caller: Caller, predictions: Predictions) -> list[KeptRow]:
+    return predictions.kept()
+
+
+async def ask(caller: Caller, rows: Sequence[KeptRow], readings: Any) -> list[Distribution]:
+    wanted = _readings_of(readings)
+    if readings.allowed is not None:
+        wanted = await _within(caller, None, wanted, readings.allowed)
+    return _distributions(await caller.core.kept.ask(caller.session, [row.id for row in rows], wanted), wanted)
 
 
 def _draft(draft: Any) -> tuple[Draft | None, KvFile | None]:
@@ -410,6 +424,8 @@ HANDLERS: Mapping[str, Handler] = {
     "symphony:lip/infer#predict-all": predict_all,
     "symphony:lip/infer#[method]predictions.subscribe": predictions_subscribe,
     "symphony:lip/infer#[method]predictions.get": predictions_get,
+    "symphony:lip/infer#[method]predictions.kept": predictions_kept,
+    "symphony:lip/infer#ask": ask,
     "symphony:lip/infer#generate": generate,
     "symphony:lip/infer#[method]generation.subscribe": generation_subscribe,
     "symphony:lip/infer#[method]generation.next": generation_next,

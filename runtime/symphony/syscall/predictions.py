@@ -22,6 +22,20 @@ class Request(NamedTuple):
     tokens: Any
     indexes: Sequence[int]
     shape: Shape | None
+    keep: bool
+
+
+class KeptRow:
+    """A guest's handle on a distribution that is kept."""
+
+    __slots__ = ("caller", "id")
+
+    def __init__(self, caller: Caller, row: int) -> None:
+        self.caller = caller
+        self.id = row
+
+    def drop(self) -> None:
+        self.caller.core.forget(self.caller.session, (self.id,))
 
 
 class _One:
@@ -49,24 +63,31 @@ class _One:
 class Predictions:
     """A guest's handle on all of them."""
 
-    __slots__ = ("_left", "_ones", "caller", "pollable", "wanted")
+    __slots__ = ("_kept", "_left", "_ones", "caller", "pollable", "wanted")
 
     def __init__(self, caller: Caller, requests: Sequence[Request], wanted: Readings) -> None:
         self.caller = caller
         self.wanted = wanted
         self._ones = [_One(self, request.file) for request in requests]
         self._left = len(requests)
+        self._kept: list[int] = []
         self.pollable = Pollable(fired=not requests)
 
     async def start(self, requests: Sequence[Request]) -> None:
         """Raises what the core refuses them for; none has started then."""
         pairs = zip(self._ones, requests, strict=True)
-        parts = [Part(one.file.id, one.op, wish.tokens, wish.indexes, wish.shape) for one, wish in pairs]
+        parts = [Part(one.file.id, one.op, wish.tokens, wish.indexes, wish.shape, wish.keep) for one, wish in pairs]
         try:
-            await self.caller.core.pred_all(self.caller.session, parts, self.wanted)
+            kept = await self.caller.core.pred_all(self.caller.session, parts, self.wanted)
         except BaseException:
             self._close()
             raise
+        self._kept = [row for rows in kept for row in rows]
+
+    def kept(self) -> list[KeptRow]:
+        """Handles on what is kept, once."""
+        rows, self._kept = self._kept, []
+        return [KeptRow(self.caller, row) for row in rows]
 
     def landed(self) -> None:
         self._left -= 1
@@ -80,6 +101,7 @@ class Predictions:
     async def drop(self) -> None:
         for op in self._close():
             await self.caller.core.cancel(self.caller.session, op)
+        self.caller.core.forget(self.caller.session, self._kept)
 
     def _close(self) -> list[int]:
         """Hear of no more answers: the operations that have not given theirs."""

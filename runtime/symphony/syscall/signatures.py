@@ -78,6 +78,7 @@ LIP_INFER_PART: Type = (
         ("outputs", LIP_INFER_OUTPUTS),
         ("positions", ("option", ("list", ("u32",)))),
         ("masks", ("list", ("list", ("u32",)))),
+        ("keep", ("bool",)),
     ),
 )
 LIP_INFER_DRAFT_SOURCE: Type = (
@@ -245,6 +246,10 @@ SIGNATURES: dict[str, Signature] = {
         (("self", ("borrow", "symphony:lip/infer#predictions")),),
         ("option", ("list", ("result", ("list", LIP_INFER_DISTRIBUTION), LIP_TYPES_ERROR))),
     ),
+    "symphony:lip/infer#[method]predictions.kept": (
+        (("self", ("borrow", "symphony:lip/infer#predictions")),),
+        ("list", ("own", "symphony:lip/infer#kept-row")),
+    ),
     "symphony:lip/infer#[method]generation.subscribe": (
         (("self", ("borrow", "symphony:lip/infer#generation")),),
         ("own", "wasi:io/poll#pollable"),
@@ -278,6 +283,10 @@ SIGNATURES: dict[str, Signature] = {
     "symphony:lip/infer#predict-all": (
         (("parts", ("list", LIP_INFER_PART)), ("readings", LIP_INFER_READINGS)),
         ("result", ("list", ("result", ("list", LIP_INFER_DISTRIBUTION), LIP_TYPES_ERROR)), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/infer#ask": (
+        (("rows", ("list", ("borrow", "symphony:lip/infer#kept-row"))), ("readings", LIP_INFER_READINGS)),
+        ("result", ("list", LIP_INFER_DISTRIBUTION), LIP_TYPES_ERROR),
     ),
     "symphony:lip/infer#generate": (
         (
@@ -438,6 +447,7 @@ RESOURCES: tuple[str, ...] = (
     "symphony:lip/constraint#constraint",
     "symphony:lip/infer#prediction",
     "symphony:lip/infer#predictions",
+    "symphony:lip/infer#kept-row",
     "symphony:lip/infer#generation",
     "symphony:lip/kvfs#lock",
     "symphony:lip/kvfs#kv-file",
