@@ -61,7 +61,7 @@ def test_predict_is_refused_like_pred_and_goes_on(host: Host) -> None:
     body = """
     ctx = Context()
     file, infer = ctx._file, _host.infer
-    last, plain = infer.Outputs_Last(), infer.Readings(None, 1, None, False)
+    last, plain = infer.Outputs_Last(), infer.Readings(None, 1, None, False, None)
     codes = []
 
     def attempt(tokens, outputs=last, readings=plain):
@@ -78,11 +78,11 @@ def test_predict_is_refused_like_pred_and_goes_on(host: Host) -> None:
     file.truncate(0)
     attempt([1 << 31])
     attempt([1], infer.Outputs_At([5]))
-    attempt([1], last, infer.Readings(None, 5000, None, False))
-    attempt([1], last, infer.Readings(infer.Sampling(-1.0, *[None] * 8), None, None, False))
+    attempt([1], last, infer.Readings(None, 5000, None, False, None))
+    attempt([1], last, infer.Readings(infer.Sampling(-1.0, *[None] * 8), None, None, False, None))
     running = infer.pred(file, [1], last, plain)
     running.__exit__(None, None, None)
-    many = infer.predict(file, list(range(250)), infer.Outputs_Every(), infer.Readings(None, 8, None, True))
+    many = infer.predict(file, list(range(250)), infer.Outputs_Every(), infer.Readings(None, 8, None, True, None))
     none = infer.predict(file, [], infer.Outputs_None_(), plain)
     again = infer.predict(file, [], last, plain)
     return [codes, [d.top.ids[0] for d in many], len(many[9].top.values), len(none), again[0].top.ids, file.length()]
@@ -100,7 +100,7 @@ def test_a_file_given_to_predict_may_not_be_forged_or_gone(host: Host) -> None:
     ctx = Context()
     file, infer = ctx._file, _host.infer
     ctx.close()
-    infer.predict(file, [1], infer.Outputs_Last(), infer.Readings(None, 1, None, False))
+    infer.predict(file, [1], infer.Outputs_Last(), infer.Readings(None, 1, None, False, None))
     """
     assert isinstance(host.error(lip(body)), ProgramError)
 
@@ -129,7 +129,7 @@ def test_more_operations_in_flight_than_there_may_be(host: Host, monkeypatch: py
     body = """
     contexts = [Context() for _ in range(70)]
     running, refused = [], []
-    readings = _host.infer.Readings(None, 1, None, False)
+    readings = _host.infer.Readings(None, 1, None, False, None)
     for i, ctx in enumerate(contexts):
         try:
             running.append(call(_host.infer.pred, ctx._file, [i + 1] * 20, _host.infer.Outputs_Last(), readings))
@@ -147,7 +147,7 @@ def test_more_operations_in_flight_than_there_may_be(host: Host, monkeypatch: py
 
 def test_dropping_predictions_at_once(host: Host) -> None:
     body = """
-    readings = _host.infer.Readings(None, 1, None, False)
+    readings = _host.infer.Readings(None, 1, None, False, None)
     ctx = Context()
     for i in range(2000):
         prediction = _host.infer.pred(ctx._file, [7] * 20, _host.infer.Outputs_Last(), readings)
@@ -495,12 +495,12 @@ REFUSED = {
     "await ctx.pred(1, sample={'logit_bias': {999: 1.0}})": "outside the vocabulary",
     "await ctx.pred(1, sample={'logit_bias': dict.fromkeys(range(300_000), 1.0)})": "logit-bias: 300000 tokens",
     "await ctx.pred(1, sample={'colour': 1})": "'colour' is not a sampling argument",
-    "call(_host.infer.pred, ctx._file, [1], _host.infer.Outputs_At([1]), _host.infer.Readings(None, 1, None, False))":
-        "index 1 is outside",
+    "call(_host.infer.pred, ctx._file, [1], _host.infer.Outputs_At([1]), "
+    "_host.infer.Readings(None, 1, None, False, None))": "index 1 is outside",
     "call(_host.infer.pred, ctx._file, [1], _host.infer.Outputs_At([4294967295]), "
-    "_host.infer.Readings(None, 1, None, False))": "outside",
+    "_host.infer.Readings(None, 1, None, False, None))": "outside",
     "call(_host.infer.pred, ctx._file, [1], _host.infer.Outputs_Last(), _host.infer.Readings(_host.infer.Sampling("
-    "None, None, None, None, None, None, None, _host.types.Ranked([1, 2], [1.0]), None), 1, None, False))":
+    "None, None, None, None, None, None, None, _host.types.Ranked([1, 2], [1.0]), None), 1, None, False, None))":
         "one finite value for each id",
     "await ctx.generate(stop_tokens=[999])": "outside the vocabulary",
     "await ctx.generate(stop='')": "empty stop string",
