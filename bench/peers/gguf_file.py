@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import gguf
 import numpy as np
 from safetensors import safe_open
 
+_FIRST_WORD = 259
+"""Ids below are special tokens and bytes."""
 _LAYER = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
@@ -50,6 +53,11 @@ def convert(directory: Path, target: Path, dtype: str) -> None:
     w.close()
 
 
+def token_ids(text: str) -> list[int]:
+    """Of a text in this vocabulary, but for bytes and special tokens, which it leaves out."""
+    return [_FIRST_WORD + int(number) for number in re.findall(r" w(\d+)", text)]
+
+
 def _add(w: gguf.GGUFWriter, name: str, tensor: np.ndarray, dtype: str) -> None:
     if dtype == "float32" or tensor.ndim == 1:
         w.add_tensor(name, np.ascontiguousarray(tensor))
@@ -60,11 +68,11 @@ def _add(w: gguf.GGUFWriter, name: str, tensor: np.ndarray, dtype: str) -> None:
 
 def _add_vocabulary(w: gguf.GGUFWriter, size: int) -> None:
     tokens = [b"<unk>", b"<s>", b"</s>"] + [f"<0x{i:02X}>".encode() for i in range(256)]
-    kinds = [2, 3, 3] + [6] * 256 + [1] * (size - 259)
+    kinds = [2, 3, 3] + [6] * 256 + [1] * (size - _FIRST_WORD)
     tokens += [f"\u2581w{i}".encode() for i in range(size - len(tokens))]
     w.add_tokenizer_model("llama")
     w.add_token_list(tokens)
-    w.add_token_scores([0.0] * 259 + [-float(i) for i in range(size - 259)])
+    w.add_token_scores([0.0] * _FIRST_WORD + [-float(i) for i in range(size - _FIRST_WORD)])
     w.add_token_types(kinds)
     w.add_bos_token_id(1)
     w.add_eos_token_id(2)

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import xllamacpp
-from gguf_file import convert
+from gguf_file import convert, token_ids
 from serve import serve
 
 
@@ -29,9 +29,10 @@ def main(model: str, dtype: str, threads: int, slots: int) -> None:
 
         def ask(i: int) -> None:
             request = {"prompt": prompts[i], "n_predict": new_tokens, "temperature": 0, "ignore_eos": True}
-            answer = server.handle_completions(request | {"cache_prompt": True, "return_tokens": True})
-            if isinstance(answer, dict) and "error" not in answer:
-                out[i] = list(answer.get("tokens") or [0] * answer["usage"]["completion_tokens"])
+            answer = server.handle_completions(request | {"cache_prompt": True})
+            if isinstance(answer, dict) and answer.get("usage", {}).get("completion_tokens") == new_tokens:
+                words = token_ids(answer["choices"][0]["text"])
+                out[i] = words[:new_tokens] + [-1] * (new_tokens - len(words))  # bytes have no word
             else:
                 failed.append(str(answer))
 
