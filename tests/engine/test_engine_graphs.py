@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from parity.parity_checkpoints import make_checkpoint
-from symphony.engine.decode_graphs import BUCKETS, DecodeGraphs
+from symphony.engine.decode_graphs import BUCKETS, LEAST_WIDTH, DecodeGraphs
 from symphony.engine.draw import draw
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import GREEDY, Batch, Readings, Row, RowResult, Sampling
@@ -244,3 +244,11 @@ def test_steps_that_were_captured_are_queued_at_once(engine):
         assert queued[3:] == [("beside", 1), ("at once", 2)]
 
     asyncio.run(launch())
+
+
+def test_what_most_steps_need_is_captured_beforehand(engine):
+    graphs, counted = graphs_of(engine)
+    assert graphs.warm() == graphs.warm() == counted.captured == len(BUCKETS)
+    assert graphs.ready(3, 5)
+    assert not graphs.ready(3, LEAST_WIDTH + 1)
+    assert not graphs.ready(BUCKETS[-1] + 1, 5)

@@ -2,7 +2,8 @@
 
 A step in which every row runs one token is put into fixed buffers and replayed, the draw of the tokens included. A
 graph belongs to a *bucket* of rows and a width of block tables; the rows that are missing run on the scratch page.
-Graphs are captured when a bucket is first met, and share their memory: one runs at a time.
+Graphs of short block tables are captured when the model is loaded (`warm`), others when their bucket is first met; they
+share their memory: one runs at a time.
 
     host      fill n │ replay n │ fill n+1 │ replay n+1 │ ...       only who opens answers waits for the device
     device           │ copy in ▶ step n, draw ▶ answers out │ copy in ▶ step n+1 ...
@@ -31,8 +32,10 @@ _log = logging.getLogger(__name__)
 
 BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256)
 """Rows of a graph."""
-LEAST_WIDTH = 8
-"""Pages of a block table; larger ones double."""
+LEAST_WIDTH = 16
+"""Pages of a block table..."""
+WIDER = 8
+"""...and so many times as many in each wider one: what a step reads depends on the rows' lengths alone."""
 WORDS = 13
 """int32 words of each row's control, beside its block table."""
 IN_FLIGHT = 2
@@ -116,6 +119,13 @@ class DecodeGraphs:
         self._usable = True
         self._stages = [_Stage(drawn.device) for _ in range(IN_FLIGHT)]
 
+    def warm(self) -> int:
+        """Capture what most steps will need; how many graphs there are then."""
+        for rows in reversed(BUCKETS):
+            if self._usable and (rows, LEAST_WIDTH) not in self._graphs:
+                self._make(rows, LEAST_WIDTH)
+        return len(self._graphs)
+
     def ready(self, rows: int, width: int) -> bool:
         """Whether such a step can be launched at once."""
         return self._bucket(rows, width) in self._graphs
@@ -136,8 +146,10 @@ class DecodeGraphs:
         return stage.launch(graph, decodes, len(self._drawn) - 1)
 
     def _bucket(self, rows: int, width: int) -> tuple[int, int]:
-        fitting = (size for size in BUCKETS if size >= rows)
-        return next(fitting, 0), max(LEAST_WIDTH, 1 << (width - 1).bit_length())
+        wide = LEAST_WIDTH
+        while wide < width:
+            wide *= WIDER
+        return next((size for size in BUCKETS if size >= rows), 0), wide
 
     def _make(self, rows: int, width: int) -> _Graph | None:
         try:

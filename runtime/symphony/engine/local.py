@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -87,7 +88,10 @@ class LocalEngine:
         self._before: list[RowResult] | None = None
         """Without: of the last step; None: it was lost."""
         self._graphs = self._decode_graphs() if graphs else None
-        self._reader = ThreadPoolExecutor(1, "answers") if self._graphs is not None else None
+        self._reader: ThreadPoolExecutor | None = None
+        if self._graphs is not None:
+            self._reader = ThreadPoolExecutor(1, "answers")
+            worker.submit(self._warm, self._graphs).result()
         self._running = False
         self._kept: dict[int, torch.Tensor] = {}
         """[hidden size] each, on the host: what logits are a product of."""
@@ -360,6 +364,12 @@ class LocalEngine:
         logits, health = self._forward(packed)
         readings = self._sampler.read(logits, packed.requests) if logits is not None else []
         return self._results(packed, readings, np.isfinite(health.cpu().numpy()))
+
+    def _warm(self, graphs: DecodeGraphs) -> None:
+        begin = time.perf_counter()
+        with torch.inference_mode():
+            count = graphs.warm()
+        self._description["graphs"] = f"{count}, captured in {time.perf_counter() - begin:.1f} s"
 
     def _decode_graphs(self) -> DecodeGraphs | None:
         attention = self._attention
