@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from parity.parity_checkpoints import make_checkpoint
 from symphony.engine import local
+from symphony.engine.batch import Packed
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import GREEDY, Batch, EntryCopy, Readings, Row, RowResult, Sampling
 from symphony.engine.scarcity import FAILED, is_scarcity
@@ -125,15 +126,15 @@ def test_logits_that_are_not_finite(engine, value, monkeypatch):
     guest = Row(text(50, 25), 0, table(8), [24], ASK)
     expected, _ = run(engine, prompts(), guest)
     before = pages(engine)
-    forward = engine._model.forward
+    forward = engine._forward
 
-    def spoilt(ids, attention, plan, wanted):
-        logits, health = forward(ids, attention, plan, wanted)
-        [where] = torch.where(ids[wanted] == guest.tokens[-1])
-        logits[where, 400] = value
+    def spoilt(packed: Packed) -> tuple[torch.Tensor | None, torch.Tensor]:
+        logits, health = forward(packed)
+        assert logits is not None
+        logits[packed.owners.index(3), 400] = value
         return logits, health
 
-    monkeypatch.setattr(engine._model, "forward", spoilt)
+    monkeypatch.setattr(engine, "_forward", spoilt)
     got, failed = run(engine, prompts(), guest)
     assert "not finite" in str(failed.error)
     assert got == expected
