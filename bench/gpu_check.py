@@ -33,7 +33,7 @@ from kernel_cases import (
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import GREEDY, Batch, Readings, Row, Sampling
 from symphony_kernels import BACKENDS
-from symphony_kernels.flash import flash_problem
+from symphony_kernels.choice import flash_problem
 
 BOUND = 5e-3
 WIDE = (
@@ -160,7 +160,7 @@ def main() -> None:
 
     device = torch.device(arguments.device)
     print(f"torch {torch.__version__}, triton {triton.__version__}, {torch.cuda.get_device_name(device)}")
-    problem = flash_problem(128, torch.bfloat16, device)
+    problem = flash_problem(torch.bfloat16, device)
     print(f"flash: {problem or 'there'}")
     good = back_ends([name for name in BACKENDS if name != "flash" or problem is None])
     good &= pages(device)

@@ -20,7 +20,7 @@ from bench.model_shapes import SHAPES, Shape
 from symphony.engine.config import ModelConfig
 from symphony.engine.model import Transformer
 from symphony_kernels import BackendUnavailable, DecodePlanner, PagedAttention, PoolShape, Ragged, open_attention
-from symphony_kernels.triton import decode
+from symphony_kernels.triton import division
 
 DEVICE = torch.device("cuda")
 BF16 = torch.bfloat16
@@ -123,7 +123,8 @@ def attention_table() -> None:
     """Prefill and decode of each back end that is here."""
     prefills = (
         ("512 new on 8,192", ((512, 8704),)),
-        ("2,048 fresh", ((2048, 2048),)),
+        ("8 x 512 new on 8,192", ((512, 8704),) * 8),
+        ("4,096 fresh", ((4096, 4096),)),
         ("64 x 20 on 1,024", ((20, 1044),) * 64),
     )
     decodes = (
@@ -136,13 +137,13 @@ def attention_table() -> None:
     )  # fmt: skip
     for heads in (32, 16):
         print(f"\nattention a layer, {heads}/8/128, bf16: us, and TFLOP/s or GB/s")
-        for name, page in (("flash", 256), ("triton", 64), ("torch", 64)):
+        for name, page in (("flash", 256), ("triton", 64), *((("torch", 64),) if heads == 32 else ())):
             try:
                 attention = opened(name, 1 if name == "torch" else 4, 270_000, heads, 8, page)
             except BackendUnavailable as e:
                 print(f"{name}: {e}")
                 continue
-            for what, rows in prefills:
+            for what, rows in prefills if name != "torch" else (prefills[0], prefills[3]):
                 seconds, work = prefill_time(attention, rows, 2 if name == "torch" else 10)
                 print(
                     f"{name:8} prefill {what:26} {seconds * 1e6:9.1f} {work / seconds / 1e12:8.0f} TFLOP/s", flush=True
@@ -158,12 +159,12 @@ def attention_table() -> None:
 def shared_table() -> None:
     """64 branches of a long prefix, with and without reading it together."""
     print("\n64 branches of a prefix and 64 entries each, attention a layer: us apart, us together, ratio")
-    least = decode.LEAST_SHARED
+    least = division.LEAST_SHARED
     for heads in (32, 16):
         for prefix in (1024, 8192, 32768):
             attention = opened("triton", 4, prefix + 64 * 64, heads, 8, 64)
             times = []
-            for decode.LEAST_SHARED in (1 << 30, least):
+            for division.LEAST_SHARED in (1 << 30, least):
                 times.append(decode_time(attention, [prefix + 64] * 64, prefix // 64))
             print(
                 f"{heads}/8/128 {prefix:6} {times[0] * 1e6:9.1f} {times[1] * 1e6:9.1f} {times[0] / times[1]:6.1f}",
@@ -222,8 +223,8 @@ def step_table() -> None:
             torch.cuda.empty_cache()
         if name == "llama-1b":
             attention = opened("triton", shape.num_hidden_layers, 8192 + 64 * 64, shape.num_attention_heads, 8, 64)
-            least, times = decode.LEAST_SHARED, []
-            for decode.LEAST_SHARED in (1 << 30, least):
+            least, times = division.LEAST_SHARED, []
+            for division.LEAST_SHARED in (1 << 30, least):
                 times.append(step_time(model, attention, [8192 + 64] * 64, 8192 // 64))
             print(
                 f"{name}, 64 branches of 8,192: apart {times[0] * 1e3:.3f}, together {times[1] * 1e3:.3f}", flush=True

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from symphony_kernels.interface import BackendUnavailable, IntArray, PoolShape, Ragged
+from symphony_kernels.interface import IntArray, PoolShape, Ragged
 from symphony_kernels.triton import pages
 from symphony_kernels.triton.attention import Hidden
 from symphony_kernels.triton.backend import TritonAttention
@@ -72,9 +72,7 @@ class FlashAttention(TritonAttention):
     def __init__(
         self, shape: PoolShape, rope: torch.Tensor, scale: float, dtype: torch.dtype, device: torch.device
     ) -> None:
-        """As `TritonAttention`. Raises BackendUnavailable also where flash-attn cannot be used."""
-        if problem := flash_problem(shape.head_dim, dtype, device):
-            raise BackendUnavailable(problem)
+        """As `TritonAttention`."""
         super().__init__(shape, rope, scale, dtype, device)
         flash = importlib.import_module("flash_attn")
         self._varlen: Callable[..., Any] = flash.flash_attn_varlen_func
@@ -190,21 +188,6 @@ class FlashAttention(TritonAttention):
             out[:] = found
         else:
             out.index_copy_(0, work.index, found)
-
-
-def flash_problem(head_dim: int, dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why flash-attn cannot be used; None if it can."""
-    if dtype not in (torch.bfloat16, torch.float16):
-        return f"the flash attention needs bfloat16 or float16, not {str(dtype).removeprefix('torch.')}"
-    if head_dim > 256 or head_dim % 8:
-        return f"the flash attention needs head sizes that are multiples of 8 up to 256, not {head_dim}"
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        return f"the flash attention needs an Ampere GPU or later, not {torch.cuda.get_device_name(device)}"
-    try:
-        importlib.import_module("flash_attn")
-    except ImportError as e:
-        return f"the flash attention needs the flash-attn package (pip install 'symphony-lip[flash]'): {e}"
-    return None
 
 
 def _queries(rows: Ragged, which: IntArray) -> IntArray:

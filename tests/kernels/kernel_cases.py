@@ -1,18 +1,14 @@
-"""Ragged steps to try on a back end, and how to compare two of them. Also run as a program, under Triton's interpreter:
-
-TRITON_INTERPRET=1 python tests/kernels/kernel_cases.py triton
-"""
+"""Ragged steps to try on a back end, and how to compare two of them."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from symphony_kernels import PagedAttention, PoolShape, Ragged, open_attention
-from symphony_kernels.torch_ref import ReferenceAttention, rotate
+from symphony_kernels.torch_ref import ReferenceAttention
 
 CPU = torch.device("cpu")
 
@@ -34,6 +30,8 @@ class Case:
     """...the rows from this one on with others than the rows before; 0: all with the same."""
     window: int = 0
     """Entries that a query sees; 0: all."""
+    uneven: bool = False
+    """Whether windows differ between rows, as where positions leave gaps."""
     masks: str = ""
     """Which queries have masks, and of what kind: see `masks_of`."""
 
@@ -131,6 +129,8 @@ def build(case: Case, seed: int = 0, scatter: bool = True) -> tuple[PoolShape, R
         np.maximum(np.concatenate([*positions, pad]) + 1 - case.window, 0) if case.window else None,
         *(masks_of(case, random) if case.masks else (None, None)),
     )
+    if case.uneven and rows.firsts is not None:
+        rows.firsts[rows.starts[1:]] //= 2
     angles = torch.outer(torch.arange(512).double(), 10000 ** (-torch.arange(0, case.head_dim, 2) / case.head_dim))
     rope = torch.stack([angles.cos(), angles.sin()], -1).float()
     return PoolShape(2, pages, size, case.heads, case.kv_heads, case.head_dim), rows, rope
@@ -287,49 +287,3 @@ def moves_differ(name: str, device: torch.device = CPU, dtype: torch.dtype = tor
     backend.fill_pages([4, 1], 1e4)
     before[[4, 1]] = 1e4
     return wrong + int((page_major(backend) != before).sum())
-
-
-__all__ = [
-    "CASES",
-    "CPU",
-    "DEEP",
-    "ENTRIES",
-    "INTERPRETED",
-    "LONG",
-    "MASKED",
-    "PADDED",
-    "SHARED",
-    "WINDOWED",
-    "Case",
-    "build",
-    "difference",
-    "entries_differ",
-    "moves_differ",
-    "pages_differ",
-    "relative",
-    "rotate",
-    "spread",
-]
-
-
-TOO_SLOW = (
-    "many decodes",
-    "fresh prompts",
-    "everything",
-    "a window of a page",
-    "a window of one",
-    "windowed, big pages",
-)
-"""Under the interpreter; what they hold is in other cases too."""
-INTERPRETED = tuple(
-    case for case in CASES + SHARED[1:] + WINDOWED + MASKED + DEEP + PADDED if case.name not in TOO_SLOW
-)
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for each in INTERPRETED:
-        print(f"{difference(sys.argv[1], each):.2e} {each.name}", flush=True)
-    print(f"{pages_differ(sys.argv[1]):.2e} pages", flush=True)
-    for each in ENTRIES:
-        print(f"{entries_differ(sys.argv[1], each[1]):.2e} entries {each[0]}", flush=True)
-    print(f"{moves_differ(sys.argv[1])} moves", flush=True)

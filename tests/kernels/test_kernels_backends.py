@@ -15,7 +15,6 @@ from kernel_cases import (
     CASES,
     CPU,
     ENTRIES,
-    INTERPRETED,
     MASKED,
     build,
     entries_differ,
@@ -25,8 +24,9 @@ from kernel_cases import (
     pages_differ,
     spread,
 )
+from kernel_interpreted import NAMES
 
-from symphony_kernels import BackendUnavailable, Ragged, open_attention
+from symphony_kernels import BackendUnavailable, PoolShape, Ragged, choice, open_attention
 from symphony_kernels.torch_cpu import CpuAttention
 from symphony_kernels.torch_ref import ReferenceAttention, rotate
 
@@ -110,31 +110,81 @@ def test_pages_go_to_the_host_and_back(dtype):
     assert moves_differ("torch", dtype=dtype) == 0
 
 
-@NEEDS_TRITON
-def test_triton_under_its_interpreter():
+def interpreted(name: str) -> list[tuple[float, str]]:
+    """(number, what it is of) in each line that `kernel_interpreted.py` prints under Triton's interpreter."""
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": f"{ROOT}/runtime:{ROOT}/kernels"}
-    script = ROOT / "tests" / "kernels" / "kernel_cases.py"
+    script = ROOT / "tests" / "kernels" / "kernel_interpreted.py"
     run = subprocess.run(
-        [sys.executable, str(script), "triton"], env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, str(script), name], env=environment, capture_output=True, text=True, timeout=280
     )
     assert run.returncode == 0, run.stderr
-    errors = {name: float(error) for error, _, name in (line.partition(" ") for line in run.stdout.splitlines())}
+    return [(float(number), what) for number, _, what in (line.partition(" ") for line in run.stdout.splitlines())]
+
+
+@NEEDS_TRITON
+def test_triton_under_its_interpreter():
+    errors = {what: number for number, what in interpreted("triton")}
     assert errors.pop("pages") == 0
     assert errors.pop("moves") == 0
+    assert errors.pop("items shared") > 0, "nothing was shared, so that was not tested"
     entries = {name: errors.pop(name) for name in [name for name in errors if name.startswith("entries ")]}
     assert len(entries) == len(ENTRIES)
     assert max(entries.values()) < 1e-6, entries
-    assert len(errors) == len(INTERPRETED)
+    assert len(errors) == len(NAMES) + 1
     assert max(errors.values()) < 2e-6, errors
 
 
 @NEEDS_TRITON
-def test_a_back_end_that_cannot_run_says_why():
+def test_flash_does_what_it_can_and_triton_the_rest():
+    """With a stand-in for the package: pages gathered, tables and windows handed over, masked rows kept from it."""
+    found = interpreted("flash")
+    assert [number for number, _ in found if number > 1e-3] == []
+    calls = {what.rsplit(" ", 2)[0]: tuple(map(int, what.split()[-2:])) for _, what in found}
+    assert calls == {  # in two layers, the second one windowed: of the function for prompts, of the one on pages
+        "prompts and appends": (2, 0),
+        "decodes on large pages": (0, 2),
+        "both, windowed": (2, 2),
+        "small pages": (2, 0),
+        "windows that differ": (1, 1),
+        "masks beside": (2, 2),
+        "head size 96 and flash": (2, 2),
+    }
+
+
+@NEEDS_TRITON
+def test_a_back_end_that_cannot_run_says_why(monkeypatch):
     shape, _, rope = build(CASES[0])
     with pytest.raises(BackendUnavailable, match="needs a CUDA device, not cpu"):
         open_attention("triton", shape, rope, 1.0, torch.float32, CPU)
-    with pytest.raises(BackendUnavailable, match="no attention back end 'flash'; there are torch, triton"):
-        open_attention("flash", shape, rope, 1.0, torch.float32, CPU)
+    with pytest.raises(BackendUnavailable, match="flash attention leaves some work to Triton"):
+        open_attention("flash", shape, rope, 1.0, torch.float16, CPU)
+    with pytest.raises(BackendUnavailable, match="no attention back end 'best'; there are flash, triton, torch"):
+        open_attention("best", shape, rope, 1.0, torch.float32, CPU)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setitem(sys.modules, "flash_attn", None)
+    for head_dim, page, dtype, reason in (
+        (64, 16, torch.float16, "needs the flash-attn package"),
+        (64, 16, torch.float32, "needs bfloat16 or float16, not float32"),
+        (64, 48, torch.float16, "powers of two from 16 to 256, not 48"),
+        (72, 16, torch.float16, "multiples of 16 up to 256, not 72"),
+    ):
+        with pytest.raises(BackendUnavailable, match=reason):
+            open_attention("flash", PoolShape(1, 2, page, 2, 1, head_dim), rope, 1.0, dtype, CPU)
+
+
+def test_the_automatic_choice_follows_what_was_measured():
+    gpu = torch.device("cuda", 0)
+
+    def only(*names):
+        return lambda name, *_: None if name in names else "not here"
+
+    assert choice.ranked() == ["triton", "flash", "torch"]
+    assert choice.ranked({"x": {"flash": 1.0, "triton": 2.0, "torch": 9.0}}) == ["flash", "triton", "torch"]
+    assert choice.choose(128, 64, torch.bfloat16, gpu, only("flash", "triton", "torch")) == "triton"
+    assert choice.choose(128, 64, torch.bfloat16, gpu, only("flash", "torch")) == "flash"
+    assert choice.choose(128, 64, torch.bfloat16, gpu, only("torch")) == "torch"
+    assert choice.choose(128, 64, torch.float32, CPU) == "torch"
+    assert [choice.page_size(name, gpu) for name in (None, "triton", "flash")] == [64, 64, 256]
 
 
 def test_the_automatic_choice_on_a_cpu():

@@ -199,9 +199,9 @@ def block(width: int, dtype: torch.dtype) -> tuple[int, int, int]:
     """Queries times query heads a program, its warps, and its stages, for rows of so many; as measured on an H200."""
     if width <= 16:
         return 16, 2, 3
-    if width <= 64 or dtype == torch.float32:
+    if dtype == torch.float32:
         return 64, 4, 3
-    return 128, 8, 3
+    return (64 if width <= 64 else 128), 4, 2
 
 
 def attend(

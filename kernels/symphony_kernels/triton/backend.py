@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from symphony_kernels.entries import overlap
-from symphony_kernels.interface import BackendUnavailable, IntArray, PoolShape, Ragged
+from symphony_kernels.interface import IntArray, PoolShape, Ragged
 from symphony_kernels.page_major import PageMajorPool
 from symphony_kernels.triton import attention, decode, pages
 from symphony_kernels.triton.plan import Plan, Planner, Work
@@ -23,21 +23,12 @@ class TritonAttention(PageMajorPool):
     def __init__(
         self, shape: PoolShape, rope: torch.Tensor, scale: float, dtype: torch.dtype, device: torch.device
     ) -> None:
-        """`rope`: [positions, head_dim / 2, 2] fp32, on the device. Raises BackendUnavailable for other shapes."""
-        s = shape
-        if not 16 <= s.page_size <= 256 or s.page_size & (s.page_size - 1):
-            raise BackendUnavailable(
-                f"the triton attention needs page sizes that are powers of two from 16 to 256, not {s.page_size}"
-            )
-        if not 16 <= s.head_dim <= 256 or s.head_dim % 16:
-            raise BackendUnavailable(
-                f"the triton attention needs head sizes that are multiples of 16 up to 256, not {s.head_dim}"
-            )
+        """`rope`: [positions, head_dim / 2, 2] fp32, on the device."""
         super().__init__(shape, dtype, device)
         self.scale = scale
         self.rope = rope.contiguous()
         self._tile = attention.tile(dtype, device.type != "cuda")
-        self._planner = Planner(shape, self._tile, device)
+        self._planner = Planner(shape, dtype, device)
 
     def plan(self, rows: Ragged) -> Any:
         return self._planner.plan(rows)

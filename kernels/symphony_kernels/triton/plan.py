@@ -14,14 +14,16 @@ import numpy.typing as npt
 import torch
 
 from symphony_kernels.interface import IntArray, PoolShape, Ragged
-from symphony_kernels.triton import decode
-from symphony_kernels.triton.attention import Hidden, Launch
+from symphony_kernels.triton import division
+from symphony_kernels.triton.attention import Hidden, Launch, block, tile
 
-WAVES = 4
-"""Programs a multiprocessor that a launch should have before keys are no longer split."""
-SPLIT_ENTRIES = 128
+RESIDENT = 2
+"""Programs that a multiprocessor runs at a time."""
+SPLIT_ENTRIES = 256
 """Fewest keys that are worth a program of their own."""
 MOST_SPLITS = 64
+SPLIT_COST = 0.02
+"""What a split costs in writing and merging, as a share of the whole."""
 SHARED_ENTRIES = 256
 """Fewest common entries that rows attend to together."""
 SHARED_WIDTH = 64
@@ -32,7 +34,7 @@ SHARED_WIDTH = 64
 class Work:
     """The layers of one kind."""
 
-    decodes: decode.Work | None
+    decodes: division.Work | None
     launches: list[Launch]
     hidden: Hidden
 
@@ -54,10 +56,10 @@ class Plan:
 class Planner:
     """Plans for one pool."""
 
-    def __init__(self, shape: PoolShape, bn: int, device: torch.device) -> None:
-        """`bn`: keys that kernels fold at a time."""
+    def __init__(self, shape: PoolShape, dtype: torch.dtype, device: torch.device) -> None:
         self._shape = shape
-        self._bn = bn
+        self._dtype = dtype
+        self._bn = tile(dtype, device.type != "cuda")
         self._device = device
         cuda = device.type == "cuda"
         self._processors = torch.cuda.get_device_properties(device).multi_processor_count if cuda else 4
@@ -90,27 +92,27 @@ class Planner:
         firsts: torch.Tensor,
     ) -> Plan:
         """A plan for one query a row, from tensors on the device."""
-        full = Work(self._divide(decode.Rows(entries, table, None, None)), [], Hidden())
+        full = Work(self._divide(division.Rows(entries, table, None, None)), [], Hidden())
         return Plan(positions, slots, len(entries), full, None, firsts)
 
     def work(self, plan: Plan, windowed: bool) -> Work:
         """What layers of this kind do."""
         if windowed and plan.firsts is not None and plan.windowed is None and plan.full.decodes is not None:
             rows = plan.full.decodes.rows
-            plan.windowed = Work(self._divide(decode.Rows(rows.entries, rows.table, plan.firsts, None)), [], Hidden())
+            plan.windowed = Work(self._divide(division.Rows(rows.entries, rows.table, plan.firsts, None)), [], Hidden())
         return plan.windowed if windowed and plan.windowed is not None else plan.full
 
-    def _divide(self, rows: decode.Rows) -> decode.Work:
+    def _divide(self, rows: division.Rows) -> division.Work:
         s = self._shape
-        return decode.divide(rows, s.group, s.kv_heads, s.page_size, self._bn, self._processors)
+        return division.divide(rows, s.group, s.kv_heads, s.page_size, self._bn, self._processors)
 
-    def _decodes(self, rows: Ragged, which: IntArray, firsts: IntArray | None) -> decode.Work | None:
+    def _decodes(self, rows: Ragged, which: IntArray, firsts: IntArray | None) -> division.Work | None:
         if not len(which):
             return None
         starts = rows.starts[which]
         columns = [rows.seq_lens[which], starts, starts if firsts is None else firsts[starts]]
         control, table = self._packed(np.stack(columns), rows.block_table[which])
-        return self._divide(decode.Rows(control[0], table, None if firsts is None else control[2], control[1]))
+        return self._divide(division.Rows(control[0], table, None if firsts is None else control[2], control[1]))
 
     # ---- rows with several queries, or masks -----------------------------------------------------------------------
 
@@ -161,10 +163,16 @@ class Planner:
         return Launch(*parts, None if index is None else self._to(index), most, splits)
 
     def _splits(self, rows: int, most_queries: int, most_entries: int) -> int:
-        """Enough programs to fill the device, each with enough keys."""
+        """Parts of the keys: those for which whole waves of programs waste least."""
         s = self._shape
-        blocks = -(-most_queries * s.group // 128) * rows * s.kv_heads
-        return max(1, min(MOST_SPLITS, WAVES * self._processors // blocks, most_entries // SPLIT_ENTRIES))
+        width = most_queries * s.group
+        blocks = -(-width // block(width, self._dtype)[0]) * rows * s.kv_heads
+        resident = RESIDENT * self._processors
+
+        def cost(splits: int) -> float:
+            return -(-blocks * splits // resident) / splits + SPLIT_COST * (splits - 1) * blocks / resident
+
+        return min(range(1, max(1, min(MOST_SPLITS, most_entries // SPLIT_ENTRIES)) + 1), key=cost)
 
     # ---- masks -----------------------------------------------------------------------------------------------------
 
