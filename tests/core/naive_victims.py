@@ -119,5 +119,6 @@ class Naive:
         everybody = Counter(slot for file in spare for slot in file.slots)
         own = Counter(slot for file in spare if file.tenant == tenant for slot in file.slots)
         free = len(host.free) + sum(host.refs[slot] == count for slot, count in everybody.items())
-        left = arena.tenant_slots - host.used.get(tenant, 0) + sum(host.refs[slot] == n for slot, n in own.items())
+        limit = min(arena.tenant_slots, arena.kept_slots)
+        left = limit - host.used.get(tenant, 0) + sum(host.refs[slot] == n for slot, n in own.items())
         return min(free, left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def now() -> float:
 
 
 def config(**options: Any) -> CoreConfig:
-    return CoreConfig(debug=True, clock=now, timer_resolution=0.0, **options)
+    return CoreConfig(debug=True, clock=now, timer_resolution=0.0, **({"kept_share": 1.0} | options))
 
 
 AT_ONCE = RoomLimits(0.0, 0.0, 0.0)
@@ -47,7 +48,11 @@ def text(count: int, first: int = 0) -> list[int]:
 
 class Tiers(Shadows):
     def __init__(self, token_seconds: float = MOVE, limits: RoomLimits | None = AT_ONCE, **options: Any) -> None:
-        settings = {name: options.pop(name) for name in ("tenant_page_share", "tenant_slot_share") if name in options}
+        settings = {
+            name: options.pop(name)
+            for name in ("tenant_page_share", "tenant_slot_share", "kept_share")
+            if name in options
+        }
         more = {} if limits is None else {"room": limits}
         defaults: dict[str, Any] = {"pages": 17, "page_size": 4, "host_pages": 64, "move_seconds": 0.001}
         super().__init__(config(**settings, **more), **(defaults | options))
@@ -793,6 +798,47 @@ async def test_the_share_of_the_host() -> None:
         assert h.tier(ann, k) == "device", "derived, and the share is used up"
         for session, file, shadow in ((ann, f, one), (ann, g, two), (ann, k, three), (bob, b, theirs)):
             await h.feed(session, file, shadow, [1])
+
+
+@pytest.mark.parametrize("host_pages", [0, 16, 64])
+@pytest.mark.parametrize("pins_first", [False, True])
+def test_another_tenant_works_when_one_has_done_its_worst(host_pages: int, pins_first: bool) -> None:
+    """It keeps as much as it can of what is never given up, in both tiers: derived files and pins."""
+
+    @run
+    async def test() -> None:
+        async with Tiers(pages=33, host_pages=host_pages, kept_share=0.75, token_seconds=MOVE) as h:
+            greedy, other = h.core.open_session("a"), h.core.open_session("b")
+
+            async def hoard() -> None:
+                refused = 0
+                for i in range(60):
+                    try:
+                        await h.derived(greedy, 12, i)
+                    except NoSpace:
+                        refused += 1
+                assert refused
+
+            async def pin() -> None:
+                for i in range(20):
+                    f, _ = await h.make(greedy, text(8, 100 + i))
+                    with suppress(LimitExceeded):
+                        await h.core.pin(greedy, f)
+
+            for worst in (pin, hoard) if pins_first else (hoard, pin):
+                await worst()
+            pool = h.arena.pool
+            kept = [f for f in h.core._kvfs.files if f.pins or f.derived is not None]
+            assert len({page for f in kept for page in f.pages}) <= 0.75 * pool.capacity
+            assert len({slot for f in kept for slot in f.slots}) <= 0.75 * host_pages
+            f, plain = await h.make(other, text(28, 7))
+            for i in range(4):
+                await h.feed(other, f, plain, [i])  # eight pages, a quarter of the pool
+            await h.core.close_file(other, f)
+            g, made = await h.derived(other, 8, 3)
+            await h.feed(other, g, made, [1])
+
+    test()
 
 
 @run

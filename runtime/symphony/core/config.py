@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from symphony.core.loop import TIMER_RESOLUTION
 from symphony.core.victims import RoomLimits
 from symphony.param import (
+    KEPT_SHARE,
     MAX_CONSTRAINTS,
     MAX_FILES_PER_TENANT,
     MAX_KEPT_ROWS,
@@ -48,5 +49,6 @@ class CoreConfig:
     room: RoomLimits = field(default_factory=RoomLimits)
     tenant_page_share: float = TENANT_PAGE_SHARE
     tenant_slot_share: float = TENANT_SLOT_SHARE
+    kept_share: float = KEPT_SHARE
     debug: bool = False
     """Freed pages are poisoned, and the books audited whenever nothing is in flight. Slow."""

@@ -475,6 +475,8 @@ class Core(Files):
         arena = self._kvfs.mount(info.name, info.digest, info.page_size, info.pages, info.host_pages, costs)
         arena.tenant_pages = max(int(arena.pool.capacity * self._config.tenant_page_share), 1)
         arena.tenant_slots = int(arena.host.capacity * self._config.tenant_slot_share)
+        arena.kept_pages = max(int(arena.pool.capacity * self._config.kept_share), 1)
+        arena.kept_slots = int(arena.host.capacity * self._config.kept_share)
         if self._config.debug:
             arena.freed = []
         return arena

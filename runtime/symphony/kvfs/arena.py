@@ -52,6 +52,8 @@ class Arena:
         "digest",
         "freed",
         "host",
+        "kept_pages",
+        "kept_slots",
         "model",
         "page_of_slot",
         "page_size",
@@ -74,6 +76,10 @@ class Arena:
         """Device pages that may be charged to one tenant."""
         self.tenant_slots = self.host.capacity
         """Likewise host slots."""
+        self.kept_pages = self.pool.capacity
+        """Pages that a tenant may hold for a file that cannot be given up (derived or pinned) to get more."""
+        self.kept_slots = self.host.capacity
+        """Likewise slots, for a derived file."""
         self.roots: dict[str, bytes] = {}
         self.slot_of_page: dict[int, int] = {}
         self.page_of_slot: dict[int, int] = {}

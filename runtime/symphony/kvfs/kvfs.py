@@ -161,6 +161,7 @@ class Kvfs:
                 raise LimitExceeded(
                     f"{held} KV pages would be pinned, the limit is {limit}", "unpin other files, or truncate this one"
                 )
+            self._check_kept(file)
             self.pinned[file] = None
             if file.move is not None and file.move.out:
                 file.move = None
@@ -296,30 +297,30 @@ class Kvfs:
         file.pages[index] = page
         return source, page
 
-    def check_fits(self, file: File, pages: int, upto: int) -> None:
-        """Raises NoSpace if the file can never have so many device pages."""
-        arena = file.arena
-        if pages <= min(arena.pool.capacity, arena.tenant_pages) and not self.pinned:
+    def check_fits(self, file: File, pages: int, upto: int, stays: bool = False) -> None:
+        """Raises NoSpace if the file can never have so many device pages. `stays`: it will be derived."""
+        arena, own = file.arena, self._own(file, stays)
+        if pages <= min(arena.pool.capacity, own) and not self.pinned:
             return
         kept = self.pinned_pages(arena, but=file)
-        limit = min(arena.pool.capacity - kept, arena.tenant_pages)
+        limit = min(arena.pool.capacity - kept, own)
         if file.pins:
             limit = min(limit, max(int(arena.pool.capacity * MAX_PINNED_SHARE) - kept, len(file.pages)))
         if pages > limit:
             why = f"the pool has {arena.pool.capacity}"
             if limit < arena.pool.capacity:
-                why += ", and pins leave" if limit < arena.tenant_pages else ", and the tenant may hold"
+                why += ", and pins leave" if limit < own else ", and the tenant may hold"
                 why += f" {limit}"
             raise NoSpace(
                 f"{upto} tokens need {pages} KV pages, {why}",
                 f"keep the sequence within {limit * arena.page_size} tokens, or start the host with a larger pool",
             )
 
-    def shortage(self, file: File, need: int, spare: int) -> Shortage | None:
-        """What is missing for `need` more pages of the file; None: nothing."""
+    def shortage(self, file: File, need: int, spare: int, stays: bool = False) -> Shortage | None:
+        """What is missing for `need` more pages of the file; None: nothing. `stays`: it will be derived."""
         arena = file.arena
-        if need and arena.tenant_pages < arena.pool.capacity:
-            own = arena.pool.used.get(file.tenant, 0) + need - arena.tenant_pages
+        if need and (limit := self._own(file, stays)) < arena.pool.capacity:
+            own = arena.pool.used.get(file.tenant, 0) + need - limit
             if own > 0:
                 return Shortage(own, file.tenant)
         missing = need + spare - arena.available
@@ -417,6 +418,27 @@ class Kvfs:
         full = file.computed // arena.page_size
         file.published = min(file.published, full)
         self.rest(file)
+
+    def _own(self, file: File, stays: bool) -> int:
+        """Pages that its tenant may hold for the file to get more."""
+        arena = file.arena
+        if stays or file.pins or file.derived is not None:
+            return min(arena.tenant_pages, arena.kept_pages)
+        return arena.tenant_pages
+
+    def _check_kept(self, file: File) -> None:
+        """Raises LimitExceeded if the file's tenant would have too many device pages that cannot be given up."""
+        arena, tenant = file.arena, file.tenant
+        limit = arena.kept_pages
+        if arena.pool.used.get(tenant, 0) + len(file.slots) <= limit:
+            return
+        files = [f for f in self.files if f.tenant == tenant and f.arena is arena and (f.pins or f.derived is not None)]
+        held = len({page for f in (*files, file) for page in f.pages}) + len(file.slots)
+        if held > limit:
+            raise LimitExceeded(
+                f"{held} KV pages of the tenant could not be given up to others, the limit is {limit}",
+                "unpin files, or close or truncate those of extract and append",
+            )
 
     def _check_count(self, tenant: str) -> None:
         if self.counts[tenant] >= self.max_files:

@@ -145,7 +145,7 @@ class Tiers:
         host = self.arena.host
         while True:
             need = self.slots_for(file)
-            own = host.used.get(file.tenant, 0) + need > self.arena.tenant_slots
+            own = host.used.get(file.tenant, 0) + need > self._own(file)
             if not own and len(host.free) >= need:
                 return True
             victim = next(self.standby.spare(file.tenant if own else None).in_order(), None)
@@ -155,18 +155,26 @@ class Tiers:
             self.kvfs.drop(victim)
 
     def attainable(self, tenant: str) -> int:
-        """Slots that the tenant can have if plain files' K/V goes for it; -1: it cannot even share any."""
-        if not self.usable:
-            return -1
+        """Slots that the tenant can have for a derived file if plain files' K/V goes for it; -1: it cannot even share
+        any."""
+        arena = self.arena
+        return self._attainable(tenant, min(arena.tenant_slots, arena.kept_slots)) if self.usable else -1
+
+    def _attainable(self, tenant: str, limit: int) -> int:
         host, standby = self.arena.host, self.standby
-        left = self.arena.tenant_slots - host.used.get(tenant, 0)
+        left = limit - host.used.get(tenant, 0)
         return min(len(host.free) + standby.spare(None).gain, left + standby.spare(tenant).gain)
 
     def _can_have(self, file: File) -> bool:
         """Whether there are slots for the file, or will be if plain files' K/V goes for it."""
         need, host = self.slots_for(file), self.arena.host
-        free = min(len(host.free), self.arena.tenant_slots - host.used.get(file.tenant, 0))
-        return self.usable and (need <= free or need <= self.attainable(file.tenant))
+        free = min(len(host.free), self._own(file) - host.used.get(file.tenant, 0))
+        return self.usable and (need <= free or need <= self._attainable(file.tenant, self._own(file)))
+
+    def _own(self, file: File) -> int:
+        """Slots that its tenant may hold for the file to get some."""
+        arena = self.arena
+        return arena.tenant_slots if file.derived is None else min(arena.tenant_slots, arena.kept_slots)
 
     def slots_for(self, file: File) -> int:
         """Slots that the file needs and that do not hold the same as its pages yet."""

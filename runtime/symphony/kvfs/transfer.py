@@ -76,11 +76,11 @@ def graft(kvfs: Kvfs, source: File, target: File, runs: Sequence[Run]) -> Copies
     arena, size = target.arena, target.arena.page_size
     length = target.computed
     total = length + sum(run.end - run.start for run in runs)
-    kvfs.check_fits(target, arena.pages_for(total), total)
+    kvfs.check_fits(target, arena.pages_for(total), total, stays=True)
     steps = list(_steps(runs, length, size))
     partial = length % size and len(steps) and not arena.is_private(target.pages[-1])
     need = sum(1 for at, _, _, share in steps if not share and at % size == 0) + bool(partial)
-    missing = kvfs.shortage(target, need, 0)
+    missing = kvfs.shortage(target, need, 0, stays=True)
     if missing:
         return missing
     fresh = arena.take(need, target.tenant)
