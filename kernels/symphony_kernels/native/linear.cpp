@@ -5,6 +5,8 @@
 // Rows and sums are fp32; weights are fp32, or bf16, which needs half the memory and is widened on the way: every
 // processor can do that.
 
+#include <vector>
+
 #include "vectors.h"
 
 namespace {
@@ -75,6 +77,14 @@ void pack(const T* weight, T* packed, int64_t outs, int64_t in) {
       for (int64_t n = 0; n < PANEL; n++) packed[p * in + k * PANEL + n] = weight[(p + n) * in + k];
 }
 
+// A panel as fp32: itself, or widened once for many rows
+inline const float* as_floats(const float* panel, std::vector<float>&, int64_t) { return panel; }
+inline const float* as_floats(const uint16_t* panel, std::vector<float>& scratch, int64_t count) {
+  scratch.resize(count);
+  for (int64_t i = 0; i < count; i += W) store(scratch.data() + i, widened(panel + i));
+  return scratch.data();
+}
+
 template <typename T>
 void linear(const float* x, const T* packed, const float* bias, const float* other, float* out, int64_t rows,
             int64_t in, int64_t outs, int what, int64_t threads) {
@@ -82,14 +92,23 @@ void linear(const float* x, const T* packed, const float* bias, const float* oth
   const int64_t panels = outs / PANEL, block = std::max<int64_t>(1, panels / (threads * 4));
   const int64_t most = std::max<int64_t>(1, BLOCK_BYTES / (in * 4 * ROWS)) * ROWS;
   spread((panels + block - 1) / block, threads, [&](int64_t b) {
+    std::vector<float> scratch;
     for (int64_t first = 0; first < rows; first += most)
       for (int64_t p = b * block; p < std::min(panels, (b + 1) * block); p++) {
         const T* w = packed + p * PANEL * in;
         const float* shift = bias ? bias + p * PANEL : nullptr;
-        for (int64_t r = first, end = std::min(rows, first + most); r < end; r += ROWS) {
-          const int64_t at = r * outs + p * PANEL;
-          some<ROWS>(std::min<int64_t>(ROWS, end - r), x + r * in, w, shift, other + at, out + at, in, outs, what);
-        }
+        const int64_t end = std::min(rows, first + most);
+        auto run = [&](auto* weight) {
+          for (int64_t r = first; r < end; r += ROWS) {
+            const int64_t at = r * outs + p * PANEL;
+            some<ROWS>(std::min<int64_t>(ROWS, end - r), x + r * in, weight, shift, other + at, out + at, in, outs,
+                       what);
+          }
+        };
+        if (end - first > ROWS)
+          run(as_floats(w, scratch, PANEL * in));
+        else
+          run(w);
       }
   });
 }
