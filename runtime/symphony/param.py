@@ -127,8 +127,8 @@ HTTP_SHUTDOWN_SECONDS = 5.0
 """Seconds that open requests have to end after the server was told to stop."""
 
 # --- KV files and operations ------------------------------------------------------------------------------------------
-MAX_OPEN_FILES = 1024
-"""KV files that one process may have open."""
+MAX_OPEN_FILES = 960
+"""KV files that one process may have open: fewer than handles, so that it is an error to deal with and not the end."""
 MAX_OPERATIONS = 64
 """Predictions and generations in flight for one process."""
 MAX_PATH_BYTES = 1024

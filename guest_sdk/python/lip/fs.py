@@ -20,7 +20,7 @@ class Stat:
     plain         leading tokens that were computed in order; what `extract` and `append` bring, or masks, is not
     next_position where the next token comes; the length, as a rule
     unique_pages  pages that only this file holds; shared_pages: with other files or the prefix cache
-    tier          'device', 'host' or 'evicted': where the keys and values are
+    tier          'device', 'host', 'disk' or 'evicted': where the keys and values are
     mode          such as 'rwr---': what owner, tenant and others may do
     used          when it was last opened, forked, changed or closed
     ttl           seconds after that at which its names go; None: they stay

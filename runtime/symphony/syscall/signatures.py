@@ -126,7 +126,7 @@ LIP_KVFS_MODE: Type = (
     "flags",
     ("owner-read", "owner-write", "tenant-read", "tenant-write", "other-read", "other-write"),
 )
-LIP_KVFS_TIER: Type = ("enum", ("device", "host", "evicted"))
+LIP_KVFS_TIER: Type = ("enum", ("device", "host", "disk", "evicted"))
 LIP_KVFS_STAT: Type = (
     "record",
     (
