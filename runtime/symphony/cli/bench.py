@@ -56,6 +56,7 @@ def host(as_json: bool, quick: bool, all_cores: bool) -> None:
 @click.option("--peers", "beside", is_flag=True, help="Instead: our engine beside other ones, on the CPU.")
 @click.option("--peer", "interpreters", multiple=True, metavar="NAME=PYTHON", help="With --peers: where one is.")
 @click.option("--only", multiple=True, metavar="TEXT", help="With --peers: rows whose name contains it.")
+@click.option("--eager", is_flag=True, help="With --peers: do not try the compiled ways, which take minutes to start.")
 @click.option("--shape", default="llama-29m", show_default=True, help="With --peers: see bench/model_shapes.py.")
 @click.option("--dtype", default="float32", show_default=True, help="With --peers: of the weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -72,6 +73,7 @@ def engine(
     beside: bool,
     interpreters: tuple[str, ...],
     only: tuple[str, ...],
+    eager: bool,
     shape: str,
     dtype: str,
     as_json: bool,
@@ -82,7 +84,7 @@ def engine(
     from symphony.engine.local import LocalEngine
 
     if beside:
-        _peers(shape, dtype, threads or 1, rounds or 9, interpreters, only, as_json)
+        _peers(shape, dtype, threads or 1, rounds or 9, interpreters, only, eager, as_json)
         return
     loaded = LocalEngine.load(model, device=device, attention=attention, threads=threads)
     report = Report(f"engine, {loaded.info.name}", {**_conditions(str(os.cpu_count())), **loaded.describe()})
@@ -100,6 +102,7 @@ def _peers(
     rounds: int,
     interpreters: tuple[str, ...],
     only: tuple[str, ...],
+    eager: bool,
     as_json: bool,
 ) -> None:
     from symphony.bench.peers import Setting, bench_peers, find_peers, write_model
@@ -110,6 +113,8 @@ def _peers(
 
     given = dict(item.split("=", 1) for item in interpreters if "=" in item)
     engines = find_peers(given, tell)
+    if eager:
+        engines = [[way for way in ways if way.how != "compiled"] for ways in engines]
     report = Report(f"engines, {shape}, {dtype}, {threads} threads", _conditions(str(os.cpu_count())))
     with tempfile.TemporaryDirectory() as home:
         vocab = write_model(shape, Path(home))
@@ -187,10 +192,11 @@ def kv(
 @click.option("--policy", "policies", multiple=True, help="adaptive, eager, formula, rows:K, rows:K:MS, time:MS.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--invent", default=0, metavar="N", help="Also N mixes that are made up at random.")
+@click.option("--runs", default=1, show_default=True, help="Seeds at most, where one does not tell policies apart.")
 @click.option("--soak", "histories", default=0, metavar="N", help="Instead: N small random histories; all must end.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every figure of every run.")
 def sched(
-    mixes: tuple[str, ...], policies: tuple[str, ...], seed: int, invent: int, histories: int, as_json: bool
+    mixes: tuple[str, ...], policies: tuple[str, ...], seed: int, invent: int, runs: int, histories: int, as_json: bool
 ) -> None:
     """Schedulers compared in simulation, on virtual time."""
     from symphony.bench import sched as simulated
@@ -205,7 +211,7 @@ def sched(
         click.echo(report.as_json() if as_json else report.as_text())
         return
     chosen = simulated.choose(mixes, seed, invent)
-    comparison = simulated.compare(chosen, policies or (*simulated.FIXED, "formula"), seed, tell)
+    comparison = simulated.compare(chosen, policies or (*simulated.FIXED, "formula"), seed, tell, runs)
     simulated.judge_dispatch(report, comparison)
     simulated.judge_promises(report, comparison)
     click.echo(simulated.as_json(report, comparison) if as_json else f"{comparison.as_text()}\n\n{report.as_text()}")
