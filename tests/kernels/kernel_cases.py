@@ -206,6 +206,7 @@ def difference(
         got = backend.attend(layer, mine, plans[0], windowed)
         assert bool(got.isfinite().all())
         worst = max(worst, relative(got[:real], oracle.attend(layer, theirs, plans[1], windowed)[:real]))
+    assert getattr(backend, "calls", 1) > 0, "flash-attn was never called"
     worst = max(worst, relative(page_major(backend)[1:], oracle.pool[1:]))
     return worst
 
