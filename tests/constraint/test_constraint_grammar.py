@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -191,6 +192,43 @@ def test_a_tenants_bombs_hold_up_others_once_at_most() -> None:
 
     order = asyncio.run(scenario())
     assert order.index("one") <= 2
+
+
+def test_who_gives_up_keeps_the_line_until_the_thread_is_free_and_asks_for_nothing_more() -> None:
+    """Else one tenant could fill the thread's queue with bombs by leaving them behind."""
+
+    async def scenario() -> list[str]:
+        compiler, made = Compiler(), list[str]()
+        make = compiler._make
+        gate = threading.Event()
+
+        def watched(model: str, tokens: Any, size: int, ends: Sequence[int], grammar: Grammar) -> Any:
+            made.append(str(grammar.source))
+            gate.wait(10)
+            return make(model, tokens, size, ends, grammar)
+
+        compiler._make = watched
+
+        def compile(tenant: str, source: str) -> asyncio.Task[Any]:
+            grammar = Grammar("regex", source)
+            return asyncio.create_task(compiler.compile(tenant, "bytes", ByteTokenizer(), 259, (256,), grammar))
+
+        try:
+            gone = [compile("many", source) for source in ("a", "b", "c")]
+            while not made:  # noqa: ASYNC110 - a thread says so
+                await asyncio.sleep(0.01)
+            for task in gone:
+                task.cancel()
+            other, last = compile("one", "d"), compile("many", "e")
+            await asyncio.sleep(0)
+            gate.set()
+            await asyncio.gather(other, last)
+            assert all(task.cancelled() for task in gone)
+        finally:
+            compiler.close()
+        return made
+
+    assert sorted(asyncio.run(scenario())) == ["a", "d", "e"]
 
 
 def _wait_for_process(compiler: Compiler) -> None:

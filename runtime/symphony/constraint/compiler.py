@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from symphony.constraint.grammar import Grammar
+from symphony.errors import Cancelled
 
 if TYPE_CHECKING:
     from symphony.constraint.matcher import Matcher
@@ -32,13 +34,26 @@ class Compiler:
     ) -> Matcher:
         """A matcher at the grammar's beginning. `ends`: the tokens that may follow a complete text, at least one.
 
-        Raises Invalid (with the place of a mistake), LimitExceeded.
+        Raises Invalid (with the place of a mistake), LimitExceeded. Who gives up while it compiles leaves its place in
+        the line taken until that is over.
         """
         grammar.check()
-        async with self._lines[tenant]:  # so the others wait for one of this tenant's at most
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._make, model, tokens, vocab_size, ends, grammar
-            )
+        asked = asyncio.Event()
+        asked.set()
+        work = partial(self._make, model, tokens, vocab_size, ends, grammar)
+        job = asyncio.ensure_future(self._in_line(self._lines[tenant], asked, work))
+        job.add_done_callback(lambda done: done.cancelled() or done.exception())  # also where nobody waits any more
+        try:
+            await asyncio.wait([job])  # who is cancelled here does not cancel the work
+            return job.result()
+        finally:
+            asked.clear()
+
+    async def _in_line(self, line: asyncio.Lock, asked: asyncio.Event, work: Callable[[], Matcher]) -> Matcher:
+        async with line:  # so the others wait for one of this tenant's at most
+            if not asked.is_set():
+                raise Cancelled("nobody waits for this constraint any more")
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def close(self) -> None:
         """What is being compiled fails."""
