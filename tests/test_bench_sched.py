@@ -7,7 +7,9 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from symphony.bench.sched import compare
 from symphony.cli.bench import bench
+from symphony.sim.mix import parse
 
 MIX = """
 about = "small"
@@ -49,6 +51,19 @@ def test_json_has_every_figure_of_every_run(tmp_path: Path) -> None:
 
 def test_invented_mixes(tmp_path: Path) -> None:
     assert "invented-5" in invoke(tmp_path, "--invent", "1", "--seed", "5", "--policy", "eager")
+
+
+def test_more_seeds_where_one_does_not_tell() -> None:
+    mix = parse(
+        "loose",
+        {"group": [{"name": "g", "lips": 12, "at_once": 6, "in_loop": 1.0, "output": [2, 30], "away": [0, 0.05]}]},
+    )
+    comparison = compare([mix], ["eager", "rows:64"], 0, lambda text: None, most=5)
+    eager, full = (comparison.leads["loose"][name] for name in ("eager", "rows:64"))
+    assert 2 <= len(eager.tokens) <= 5
+    assert len(full.tokens) == 2, "far behind: that is plain at once"
+    assert comparison.ratios("loose", "rows:64")[0] < 0.9
+    assert 0 < eager.error < 0.5
 
 
 def test_random_histories(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import exp, inf, log, sqrt
+from statistics import fmean, stdev
 
 from symphony.bench.report import Report
 from symphony.sched.policies import policy
@@ -22,6 +24,37 @@ FIXED = ("eager", "rows:4", "rows:16", "rows:64", "time:0.5", "time:2")
 
 _BEATS = 1.02
 _LOSES = 0.8
+_FEW = 2
+"""Runs of each policy before it is known whether more are worth while."""
+
+
+@dataclass(slots=True)
+class Lead:
+    """How far a policy is ahead of the adaptive one on a mix, in runs of the same seeds: logarithms of ratios."""
+
+    tokens: list[float] = field(default_factory=list[float])
+    latency: list[float] = field(default_factory=list[float])
+
+    def add(self, run: Summary, base: Summary) -> None:
+        """Latency is left out where the mix is cut before LIPs end."""
+        self.tokens.append(log(run.tokens_per_second / base.tokens_per_second))
+        self.latency.append(log(base.latency / run.latency) if run.latency and base.latency else 0.0)
+
+    @property
+    def ratios(self) -> tuple[float, float]:
+        """Throughput, and one over mean latency, each over that of the adaptive policy: above 1 is better."""
+        return exp(fmean(self.tokens)), exp(fmean(self.latency))
+
+    @property
+    def error(self) -> float:
+        """The standard error of the lower of the two; infinite after a single run."""
+        figures = min(self.tokens, self.latency, key=fmean)
+        return stdev(figures) / sqrt(len(figures)) if len(figures) > 1 else inf
+
+    @property
+    def undecided(self) -> bool:
+        """Whether further runs could tell if it is ahead by more than may be."""
+        return min(self.ratios) + 3 * self.error > _BEATS and self.error > 0
 
 
 @dataclass(slots=True)
@@ -29,14 +62,13 @@ class Comparison:
     """Every policy on every mix."""
 
     runs: dict[str, dict[str, Summary]] = field(default_factory=dict[str, dict[str, Summary]])
-    """By mix, then policy."""
+    """By mix, then policy: of the first seed."""
+    leads: dict[str, dict[str, Lead]] = field(default_factory=dict[str, dict[str, Lead]])
+    """Likewise, of all policies but the adaptive one."""
 
     def ratios(self, mix: str, name: str) -> tuple[float, float]:
-        """Throughput, and one over mean latency, each over that of the adaptive policy: above 1 is better. Latency is
-        left out (1) where the mix is cut before LIPs end."""
-        run, base = self.runs[mix][name], self.runs[mix][LEARNS]
-        latency = base.latency / run.latency if run.latency and base.latency else 1.0
-        return run.tokens_per_second / base.tokens_per_second, latency
+        """See `Lead.ratios`."""
+        return self.leads[mix][name].ratios
 
     def policies(self) -> list[str]:
         return list(next(iter(self.runs.values())))
@@ -71,15 +103,27 @@ def choose(names: Sequence[str], seed: int, invented: int) -> list[Mix]:
     return mixes + [invent(seed + number) for number in range(invented)]
 
 
-def compare(mixes: Sequence[Mix], policies: Sequence[str], seed: int, tell: Callable[[str], None]) -> Comparison:
-    """Run everything. `tell` hears what is being run."""
+def compare(
+    mixes: Sequence[Mix], policies: Sequence[str], seed: int, tell: Callable[[str], None], most: int = 1
+) -> Comparison:
+    """Run everything, with up to `most` seeds where one does not tell: chance decides much of a short run. `tell` hears
+    what is being run."""
     comparison = Comparison()
-    makers = {name: policy(name) for name in (LEARNS, *policies)}
     for mix in mixes:
-        runs = comparison.runs[mix.name] = {}
-        for name, maker in makers.items():
-            tell(f"{mix.name}, {name}")
-            runs[name] = simulate(mix, name, maker, seed)
+        tell(mix.name)
+        bases: list[Summary] = []
+        leads = comparison.leads[mix.name] = {}
+        comparison.runs[mix.name] = runs = {}
+        for name in (LEARNS, *policies):
+            lead = Lead()
+            while (tried := len(lead.tokens)) < most and (tried < min(_FEW, most) or lead.undecided):
+                if tried == len(bases):
+                    bases.append(simulate(mix, LEARNS, policy(LEARNS), seed + tried))
+                run = bases[tried] if name == LEARNS else simulate(mix, name, policy(name), seed + tried)
+                runs.setdefault(name, run)
+                lead.add(run, bases[tried])
+            if name != LEARNS:
+                leads[name] = lead
     return comparison
 
 
@@ -91,6 +135,9 @@ def judge_dispatch(report: Report, comparison: Comparison) -> None:
     both = {(min(comparison.ratios(mix, name)), name, mix) for mix in comparison.runs for name in fixed}
     best, name, mix = max(both)
     report.add(f"most that a fixed policy gains in both ({name}, {mix})", best, "", at_most=_BEATS)
+    lead = comparison.leads[mix][name]
+    if len(lead.tokens) > 1:
+        report.add(f"standard error of that, over {len(lead.tokens)} runs", lead.error, "")
     for name in fixed:
         worst, mix = min((min(comparison.ratios(mix, name)), mix) for mix in comparison.runs)
         report.add(f"worst of {name} ({mix})", worst, "", at_most=_LOSES)
