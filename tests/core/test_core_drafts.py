@@ -140,9 +140,10 @@ async def test_a_text_that_repeats_takes_fewer_steps() -> None:
     chunk=st.sampled_from([3, 512]),
     repeats=st.integers(2, 6),
     stops=st.booleans(),
+    pipelined=st.booleans(),
 )
 def test_drafts_change_no_token(
-    seed: int, temperature: float, size: int, chunk: int, repeats: int, stops: bool
+    seed: int, temperature: float, size: int, chunk: int, repeats: int, stops: bool, pipelined: bool
 ) -> None:
     """Texts that repeat themselves with errors, several at once, in small pages and small steps."""
 
@@ -154,14 +155,15 @@ def test_drafts_change_no_token(
         options: dict[str, Any] = {"max_tokens": len(text), "sampling": Sampling(temperature=temperature, seed=seed)}
         if stops:
             options["stop_tokens"] = [source.choice(text)]
-        config = CoreConfig(debug=True, batch=BatchLimits(tokens=chunk))
+        config = CoreConfig(debug=True, batch=BatchLimits(tokens=chunk), pipelined=pipelined)
         async with Host(says(text, len(PROMPT), page_size=size), config) as h:
             s = h.core.open_session("t")
             files = [await h.core.create(s, None) for _ in range(5)]
             plain = await h.generate(s, files[0], PROMPT, **options)
             ops = []
             for i, f in enumerate(files[1:]):
-                ops.append(await h.start(s, f, PROMPT, **options, draft=Draft(source.randrange(1, 33), i + 1)))
+                draft = Draft(source.randrange(1, 33), i) if i else None  # one in between without
+                ops.append(await h.start(s, f, PROMPT, **options, draft=draft))
             for op, f in zip(ops, files[1:], strict=True):
                 drafted = await h.drain(s, op)
                 assert (drafted.tokens, drafted.finish, drafted.text) == (plain.tokens, plain.finish, plain.text)
@@ -453,7 +455,8 @@ def test_a_cancelled_generation_lets_go_of_its_draft(turns: int) -> None:
 
 @run
 async def test_many_generations_with_drafts_under_memory_pressure() -> None:
-    async with Pair(80, pages=40, page_size=4, host_pages=60, context_limit=200) as h:
+    config = CoreConfig(debug=True, pipelined=True)
+    async with Pair(80, config, pages=40, page_size=4, host_pages=60, context_limit=200) as h:
         s = h.core.open_session("t")
         plain = await h.generate(s, await h.core.create(s, "target"), PROMPT, max_tokens=50)
         h.know(PROMPT, plain.tokens)
