@@ -60,7 +60,7 @@ class FakeProcess:
         self.session = 0
         """A test may open one in the core."""
         self.started = 1000.0
-        self.usage = UsageRecord(3, 10, 4, 29, 2, 1500, 420_000)
+        self.usage = UsageRecord(3, 10, 4, 29, 0, 2, 1500, 420_000)
         self.log = EventLog()
         self.log.add("start", {"pid": pid})
         self.error: SymphonyError | None = None
