@@ -180,3 +180,20 @@ def run(
     plan = backend.plan(rows)
     backend.write(0, qkv, plan)
     return backend.attend(0, qkv, plan)
+
+
+def test_no_memory_for_a_plan_is_an_error_like_any():
+    shape, rows, rope = build(CASES[0])
+    backend = CpuAttention(shape, rope, 1.0)
+    if backend._native is None:
+        assert find_compiler() is None
+        return
+
+    class Full:
+        @staticmethod
+        def symphony_plan(*_):
+            return None
+
+    backend._native._library = Full
+    with pytest.raises(MemoryError, match="no memory for the plan"):
+        backend.plan(rows)

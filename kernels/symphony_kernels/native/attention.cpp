@@ -12,6 +12,7 @@
 // lanes, and products run at the speed of a matrix multiplication. Thin, for few columns: head elements lie in the lanes.
 
 #include <map>
+#include <new>
 #include <vector>
 
 #include "vectors.h"
@@ -121,34 +122,34 @@ struct Planner {
   }
 };
 
-Plan* make(const Shape& shape, const Step& step) {
-  Plan* plan = new Plan{shape, step, {}, {}, {}, {}, {}, {}};
+void make(Plan& plan) {
+  const Shape& shape = plan.shape;
+  const Step& step = plan.step;
   std::vector<int32_t> rows;
   int64_t at = 0;
   for (int64_t i = 0; i < step.rows; i++) {
-    plan->starts.push_back(at);
+    plan.starts.push_back(at);
     at += step.query_lens[i];
     rows.push_back(int32_t(i));
   }
-  plan->own.assign(step.rows, 0);
-  Planner planner{*plan, step, shape.page_size};
+  plan.own.assign(step.rows, 0);
+  Planner planner{plan, step, shape.page_size};
   planner.share(rows, 0, 0);
-  plan->state_of.assign(step.tokens, -1);
+  plan.state_of.assign(step.tokens, -1);
   int64_t places = 0;
   for (int64_t i = 0; i < step.rows; i++)
-    if (plan->own[i])
-      for (int64_t q = 0; q < step.query_lens[i]; q++) plan->state_of[plan->starts[i] + q] = places++;
-  plan->states.resize(places * shape.heads * (shape.dim + 2));
-  size_t last = plan->levels.size();
-  for (int32_t row : rows) planner.add(last, {{row}, plan->own[row], step.seq_lens[row]});
+    if (plan.own[i])
+      for (int64_t q = 0; q < step.query_lens[i]; q++) plan.state_of[plan.starts[i] + q] = places++;
+  plan.states.resize(places * shape.heads * (shape.dim + 2));
+  size_t last = plan.levels.size();
+  for (int32_t row : rows) planner.add(last, {{row}, plan.own[row], step.seq_lens[row]});
   // long work first, so that threads end together
-  for (auto& level : plan->levels)
+  for (auto& level : plan.levels)
     if (shape.threads > 1)
       std::stable_sort(level.begin(), level.end(), [&](const Unit& a, const Unit& b) {
-        const Segment &x = plan->segments[a.segment], &y = plan->segments[b.segment];
+        const Segment &x = plan.segments[a.segment], &y = plan.segments[b.segment];
         return (x.end - x.begin) * a.columns > (y.end - y.begin) * b.columns;
       });
-  return plan;
 }
 
 // ---- a tile --------------------------------------------------------------------------------------------------------
@@ -413,7 +414,18 @@ void run(Plan& plan, const Unit& unit, const float* qkv, const float* pool, floa
 
 extern "C" {
 
-void* symphony_plan(const Shape* shape, const Step* step) { return make(*shape, *step); }
+// Null if there is no memory for it.
+void* symphony_plan(const Shape* shape, const Step* step) {
+  Plan* plan = nullptr;
+  try {
+    plan = new Plan{*shape, *step, {}, {}, {}, {}, {}, {}};
+    make(*plan);
+    return plan;
+  } catch (const std::bad_alloc&) {
+    delete plan;
+    return nullptr;
+  }
+}
 
 void symphony_free(void* plan) { delete static_cast<Plan*>(plan); }
 

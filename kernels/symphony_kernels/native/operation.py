@@ -49,7 +49,10 @@ class NativePlan:
         addresses = [None if x is None else x.ctypes.data for x in (*arrays, *optional, masks)]
         words = 0 if masks is None else masks.shape[1]
         step = _Step(len(rows.query_lens), rows.tokens, rows.block_table.shape[1], words, *addresses)
-        self.handle: int = library.symphony_plan(ctypes.byref(shape), ctypes.byref(step))
+        handle = library.symphony_plan(ctypes.byref(shape), ctypes.byref(step))
+        if not handle:
+            raise MemoryError("no memory for the plan of a step's attention")
+        self.handle: int = handle
         weakref.finalize(self, library.symphony_free, self.handle)
 
 
