@@ -90,7 +90,7 @@ class Checker:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                     bufsize=0,  # nothing is left to be written into a closed pipe
-                    env={"PYTHONPATH": str(Path(__file__).parents[2])},
+                    env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
                     cwd="/",
                 )
             return self._process
