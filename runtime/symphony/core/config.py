@@ -29,7 +29,8 @@ from symphony.sched.dispatch import Dispatch
 class CoreConfig:
     """Limits and policies; the defaults are those of `param.py`."""
 
-    batch: BatchLimits = field(default_factory=BatchLimits)
+    batch: BatchLimits | None = None
+    """None: what suits the device of each model."""
     tenant_weights: Mapping[str, float] = field(default_factory=dict[str, float])
     dispatch: Callable[[], Dispatch] = Adaptive
     max_open_files: int = MAX_OPEN_FILES

@@ -39,8 +39,8 @@ from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.modes import READ, WRITE, Principal, require
 from symphony.kvfs.names_integrity import check_names
 from symphony.kvfs.transfer import Run, append_runs, extract_runs
-from symphony.param import ASSUMED_MOVE_BYTES
-from symphony.sched.batch import BatchScheduler
+from symphony.param import ASSUMED_MOVE_BYTES, STEP_TOKENS_GPU
+from symphony.sched.batch import BatchLimits, BatchScheduler
 
 
 class Core(Files):
@@ -58,7 +58,7 @@ class Core(Files):
                 raise ValueError(f"two engines are named {info.name}")
             arena = self._mount(info)
             pipelined = self._config.pipelined
-            batches = BatchScheduler[Operation](self._config.batch, self._config.tenant_weights)
+            batches = BatchScheduler[Operation](self._config.batch or _limits(info), self._config.tenant_weights)
             self._loops[info.name] = StepLoop(
                 engine,
                 self._kvfs,
@@ -523,6 +523,10 @@ class Core(Files):
             raise LimitExceeded(
                 f"the process has {len(session.operations)} operations in flight, the limit", "wait for some of them"
             )
+
+
+def _limits(info: ModelInfo) -> BatchLimits:
+    return BatchLimits(tokens=STEP_TOKENS_GPU) if info.device.startswith("cuda") else BatchLimits()
 
 
 def _tell(started: asyncio.Future[None], loop: StepLoop, op: int) -> None:

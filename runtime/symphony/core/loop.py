@@ -241,12 +241,12 @@ class StepLoop:
         """A row came back. Raises what its operation ends with if it failed."""
         if operation.doom is not None:
             raise operation.doom
-        late = operation.complete()  # the row ran ahead of the end
+        late = operation.complete()  # the row ran ahead of the end: what came of it is nothing
         if result.error is not None and not late:
             raise InternalError(f"this row failed: {result.error}", "the host's log may have the details")
         file, session = operation.file, operation.session
         start = file.computed
-        if start < len(file.tokens) and result.error is None:
+        if start < len(file.tokens) and not late:
             self._kvfs.commit(file, min(start + count, len(file.tokens)))  # drafts are not the file's yet
             if start < operation.prompt_end:
                 session.usage.prompt_tokens += min(count, operation.prompt_end - start)
