@@ -20,7 +20,10 @@ EDGES = (15, 16, 17, 31, 33)
 """Lengths around the ends of pages of 16 tokens."""
 LENGTHS = (1, *EDGES, 150, 340)
 LONG = 424
-ALIKE = {"llama dynamic", "llama yarn with mscale", "mistral, window 1", "mistral, window 16", "qwen3 biases"}
+ALIKE = {
+    "llama dynamic", "llama yarn with mscale", "mistral, window 1", "mistral, window 16", "qwen2 yarn", "qwen3 mha",
+    "qwen3 biases",
+}  # fmt: skip
 
 
 def text(seed: int, count: int) -> list[int]:
