@@ -168,8 +168,8 @@ async def kept():
 
 @main
 async def app() -> dict:
-    return {"drafts": await drafts(), "kept": await kept(), "hand": await by_hand(), "tree": await tree(), "all": await together(),
-            "masks": await masks()}
+    return {"drafts": await drafts(), "kept": await kept(), "hand": await by_hand(), "tree": await tree(),
+            "all": await together(), "masks": await masks()}
 '''
 
 
