@@ -1,6 +1,7 @@
 """What it costs to move K/V: swap against recompute, decode steps beside moves, entries copied with turned keys.
 
     PYTHONPATH=runtime:kernels:. python bench/gpu_kv.py [--shape llama-1b] [--layers N] [--tokens N] [--part-mib N]
+    PYTHONPATH=runtime:kernels:. python bench/gpu_kv.py --shape llama-8b --layers 8 --swap-only
 
 Random weights; times and ratios do not depend on them. Exit status 1 if swapping out, back in and the next step take
 more than a fifth of computing the tokens again, or if moves slow the median step down by more than a twentieth.
@@ -197,6 +198,8 @@ async def entry_copies(engine: LocalEngine, count: int) -> None:
 
 async def measure(engine: LocalEngine, arguments: argparse.Namespace) -> bool:
     good = await swap(engine, arguments.tokens)
+    if arguments.swap_only:
+        return good
     for rows in arguments.rows:
         good &= await beside(engine, rows, arguments.context, arguments.moved, arguments.steps)
     await entry_copies(engine, arguments.tokens // 2)
@@ -214,6 +217,7 @@ def main() -> None:
     parser.add_argument("--moved", type=int, default=128, help="pages that travel beside steps")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--pages", type=int, default=3000)
+    parser.add_argument("--swap-only", action="store_true", help="swap and resume against recomputing; nothing else")
     parser.add_argument("--part-mib", type=int, default=host_tier.PART_BYTES >> 20, help="queued at a time by a move")
     parser.add_argument("--parts", type=int, default=host_tier.PARTS)
     arguments = parser.parse_args()
@@ -225,14 +229,16 @@ def main() -> None:
     on_gpu = arguments.device != "cpu"
     with tempfile.TemporaryDirectory() as root:
         write(shape, Path(root), dtype=torch.bfloat16 if on_gpu else torch.float32)
-        begin = time.perf_counter()
-        engine = LocalEngine.load(root, device=arguments.device, pages=arguments.pages, host_pages=0, threads=1)
-        bare = time.perf_counter() - begin
-        engine.close()
+        bare = "unknown"
+        if not arguments.swap_only:
+            begin = time.perf_counter()
+            engine = LocalEngine.load(root, device=arguments.device, pages=arguments.pages, host_pages=0, threads=1)
+            bare = f"{time.perf_counter() - begin:.2f} s"
+            engine.close()
         begin = time.perf_counter()
         engine = LocalEngine.load(root, device=arguments.device, pages=arguments.pages, threads=1)
         print(f"{arguments.shape}, {layers} layers: {engine.describe()}")
-        print(f"loaded in {time.perf_counter() - begin:.2f} s, without a host tier in {bare:.2f} s")
+        print(f"loaded in {time.perf_counter() - begin:.2f} s, without a host tier in {bare}")
         good = asyncio.run(measure(engine, arguments))
         engine.close()
     print("\nall within bounds" if good else "\nOUT OF BOUNDS")

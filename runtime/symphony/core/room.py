@@ -2,12 +2,8 @@
 
 Operations get pages between steps, in `admit`, and in order of age; what is brought back before it is asked for takes
 only pages that nobody waits for. An operation that lacks pages takes them from the prefix cache; then K/V is taken off
-the device, by a move to the host or by dropping it, whichever is measured to be cheaper to undo (`kvfs.tiers`):
-
-    1. idle files that nobody has used for a while (their process waits for something else than the model), oldest first
-    2. generations that wait for their guest
-    3. idle files in use, and then younger operations, the youngest first; each only after it has been on the device for
-       a *residence* that its way out and back is small against, so that a crowd takes turns instead of thrashing
+the device, by a move to the host (moves.py) or by dropping it, whichever is measured to be cheaper to undo
+(`kvfs.tiers`). Whose, and in which order, says victims.py.
 
 Victims are taken only if together they suffice. Whoever waits for pages that are on their way out is not overtaken by
 anybody who needs pages; whoever waits for victims to become due, not by newcomers. So the first in the queue always
