@@ -12,9 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from symphony.bench.report import Report
+from symphony.engine.bandwidth import read_speed
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import GREEDY, Batch, Readings, Row, RowResult, Sampling
 
@@ -25,7 +24,6 @@ KINDS = {
 }
 PROMISED = {1: 1.25, 64: 2.4, 256: 6.0}
 """Milliseconds of a step at 1,024 entries on one H200, of the 1B shape."""
-READ_BYTES = 4 << 30
 PREFILL_ROWS = 8
 """Texts that are computed at once."""
 
@@ -81,20 +79,6 @@ def _check(results: Sequence[RowResult]) -> None:
     for result in results:
         if result.error is not None:
             raise RuntimeError(result.error)
-
-
-def read_speed() -> float:
-    """Bytes a second that a sum over a large tensor reads, the best of five."""
-    x = torch.ones(READ_BYTES // 4, dtype=torch.float32, device="cuda")
-    times: list[float] = []
-    for _ in range(5):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        x.sum()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end) / 1e3)
-    return READ_BYTES / min(times)
 
 
 def _prefill(engine: LocalEngine, tables: Sequence[list[int]], context: int) -> None:
