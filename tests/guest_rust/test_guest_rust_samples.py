@@ -12,7 +12,7 @@ import pytest
 from symphony.host import Config, Runtime
 from symphony.sandbox.config import SandboxConfig
 
-pytestmark = [pytest.mark.rust, pytest.mark.slow]
+pytestmark = [pytest.mark.rust, pytest.mark.slow, pytest.mark.timeout(900)]
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 RUNS: list[tuple[str, dict[str, Any]]] = [
     ("completion", {}),
