@@ -14,7 +14,7 @@ from symphony.errors import ProgramError
 from symphony.host import Config, Runtime
 from symphony.sandbox.config import SandboxConfig
 
-pytestmark = pytest.mark.rust
+pytestmark = [pytest.mark.rust, pytest.mark.timeout(900)]
 T = TypeVar("T")
 
 
