@@ -168,8 +168,9 @@ TENANT_PAGE_SHARE = 1.0
 TENANT_SLOT_SHARE = 1.0
 """...and of its slots on the host."""
 KEPT_SHARE = 0.75
-"""Share of both up to which a tenant may hold some for a file to get more that gives nothing up again: one that is pinned,
-or derived (after extract or append). The tenant's other files give way for it; the rest stays for other tenants."""
+"""Share of both up to which a tenant may hold some for a file to get more that gives nothing up again: one that is
+pinned, or derived (after extract or append). The tenant's other files give way for it; the rest stays for other
+tenants."""
 ASSUMED_MOVE_BYTES = 4e9
 """Bytes a second that moves between device and host are taken to do before they were measured."""
 MAX_PINNED_SHARE = 0.5
