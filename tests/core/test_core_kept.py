@@ -73,6 +73,30 @@ async def test_rows_go_with_their_handle_their_prediction_or_their_process() -> 
         assert not h.engine.kept
 
 
+@pytest.mark.parametrize("ended", [True, False])
+@run
+async def test_rows_forgotten_while_they_are_made_do_not_stay_in_the_engine(ended: bool) -> None:
+    class Late(FakeEngine):
+        async def step(self, batch: Batch) -> list[RowResult]:
+            results = await super().step(batch)
+            self.kept |= {number: ((), 0) for row in batch.rows for number in row.keep}
+            return results
+
+    gate = Gate()
+    async with Host(Late(step_seconds=1, sleep=gate.sleep)) as h:
+        s = h.core.open_session("t")
+        op, rows = await keep(h, s, await h.core.create(s, None), TEXT, [4, 5])
+        await gate.entered.wait()
+        if ended:
+            await h.core.close_session(s)
+        else:
+            await h.core.cancel(s, op)
+            h.core.forget(s, rows)
+        gate.open.set()
+        await settle()
+        assert not h.engine.kept
+
+
 @run
 async def test_a_row_that_fails_keeps_nothing() -> None:
     class Bad(FakeEngine):
@@ -111,4 +135,6 @@ async def test_limits() -> None:
             await h.core.kept.ask(s, rows[:2], Readings(sample=Sampling(presence_penalty=1.0)))
         with pytest.raises(Invalid, match="token id 900"):
             await h.core.kept.ask(s, rows[:2], Readings(logprobs=(900,)))
+        with pytest.raises(LimitExceeded, match="5 rows, at most 4"):
+            await h.core.kept.ask(s, rows[:1] * 5, SAMPLE)
         assert await h.core.kept.ask(s, [], SAMPLE) == []

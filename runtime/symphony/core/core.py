@@ -363,7 +363,7 @@ class Core(Files):
             self._kvfs.derive(kv, placement.first, placement.positions)
         now = self._config.clock()
         if keep:
-            forget = partial(self.kept.forget, owner)
+            forget = partial(self.kept.lose, owner, handle.loop.engine)
             prediction = KeepingPrediction(op, owner, handle, now, wanted, readings, placement, keep, forget)
             self._start(prediction)
         else:

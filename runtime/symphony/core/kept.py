@@ -57,6 +57,8 @@ class KeptRows:
         known = [kept for kept in found if kept is not None]
         if len(known) < len(rows):
             raise Invalid("this row is not kept", "its prediction failed, or it was dropped")
+        if len(rows) > self._most:
+            raise LimitExceeded(f"a question about {len(rows)} rows, at most {self._most}", "name each row once")
         engines = {id(kept.engine): kept.engine for kept in known}
         if len(engines) > 1:
             raise Invalid("the rows are of different models", "ask about those of one model at a time")
@@ -80,3 +82,9 @@ class KeptRows:
             kept = owner.kept.pop(row, None)
             if kept is not None:
                 kept.engine.forget((row,))
+
+    def lose(self, owner: Session, engine: Engine, rows: Sequence[int]) -> None:
+        """The prediction that was to make them failed. The engine may have kept them after somebody forgot them."""
+        for row in rows:
+            owner.kept.pop(row, None)
+        engine.forget(rows)
