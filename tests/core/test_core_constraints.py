@@ -15,6 +15,7 @@ from symphony.constraint.grammar import Grammar
 from symphony.constraint.matcher import Matcher
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
+from symphony.core.guide import ConstraintGuide
 from symphony.core.messages import Draft, Readings, Sampling
 from symphony.engine.fake import FakeEngine
 from symphony.errors import Invalid, LimitExceeded
@@ -272,6 +273,17 @@ async def test_slow_masks_are_found_off_the_loop_and_change_nothing(monkeypatch:
         for op in beside[1:]:
             assert (await h.drain(s, op)).tokens == plain.tokens
         await h.core.cancel(s, beside[0])
+
+
+@run
+async def test_drafts_cost_the_loop_one_slow_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Host(FakeEngine()) as h:
+        s, _ = await begin(h)
+        matcher = h.core.constraints.find(s, await constrain(h, s, "regex", "[a-z]{20}"))
+        guide = ConstraintGuide(matcher.fork(), frozenset())
+        assert len(guide.keep([97] * 8)) == 8
+        monkeypatch.setattr("symphony.constraint.matcher.INLINE_MASK_SECONDS", -1.0)
+        assert len(guide.keep([97] * 8)) == 1
 
 
 @run

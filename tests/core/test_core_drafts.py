@@ -94,6 +94,24 @@ def test_a_lookup_against_its_definition(text: list[int], longest: int) -> None:
     assert list(PromptLookup(longest, 8).propose(array("I", text), 8, lambda _: None)) == expected
 
 
+def test_a_lookup_compares_few_places_of_a_text_that_repeats_one_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symphony.core.drafts.PLACES", 2)
+    text = array("I", [1, 2, 7, 5, 2, 6, 2, 8, 1, 2])
+    assert list(PromptLookup(2, 1).propose(text, 1, lambda _: None)) == []  # the first place is not looked at
+    monkeypatch.setattr("symphony.core.drafts.PLACES", 3)
+    assert list(PromptLookup(2, 1).propose(text, 1, lambda _: None)) == [7]
+
+
+@pytest.mark.parametrize("wrong", [0, 63, 64, 127, 128, 4999])
+def test_a_long_common_length(wrong: int) -> None:
+    a = array("I", range(5000))
+    b = array("I", a)
+    b[wrong] = 9999
+    for known in (0, wrong // 2, wrong):
+        assert common_length(a, b, known) == wrong
+    assert common_length(a, b[:wrong], wrong // 2) == wrong
+
+
 def test_an_appetite_grows_and_falls() -> None:
     appetite = Appetite(8)
     seen = []

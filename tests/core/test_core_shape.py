@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from symphony.core.config import CoreConfig
 from symphony.core.messages import Reading
-from symphony.core.shape import Shape
+from symphony.core.shape import Shape, clipped, place
 from symphony.engine.contents import Entry, computed, context
 from symphony.engine.fake import FakeEngine
-from symphony.engine.messages import ModelInfo, Sampling
+from symphony.engine.messages import Mask, ModelInfo, Sampling
 from symphony.errors import Busy, Invalid, LimitExceeded
+from symphony.kvfs.kvfs import Kvfs
 from symphony.param import MAX_MASK_RUNS
 from symphony.sched.batch import BatchLimits
 
@@ -360,3 +361,21 @@ async def test_drawing_under_a_mask_repeats() -> None:
             await h.core.pred(s, file, op, [9, 8], (0, 1), readings, Shape(masks=[[2, 2]]))
             answers.append(await h.arrival(op))
         assert answers[0] == answers[1]
+
+
+def test_what_is_plain_is_told_without_looking_at_all_of_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def counted(mask: Mask, end: int) -> Mask:
+        nonlocal calls
+        calls += 1
+        return clipped(mask, end)
+
+    monkeypatch.setattr("symphony.core.shape.clipped", counted)
+    kvfs = Kvfs()
+    kvfs.mount("m", "d", 4, 9)
+    info = FakeEngine(context_limit=4096).info
+    placement = place(Shape(None, [[1000, *[1, 1] * 500]]), kvfs.create("t", "t", "m"), 2500, info)
+    assert placement is not None
+    assert placement.first == 1001  # itself and all before it are seen
+    assert calls <= 1

@@ -34,6 +34,10 @@ Tokens = Sequence[int]
 Ready = Callable[[Tokens], None]
 
 
+PLACES = 4096
+"""Of a lookup's last token, the last ones, where more is compared: a text may be nothing but one token."""
+
+
 class Drafter(Protocol):
     """Where the drafts of one generation come from."""
 
@@ -80,7 +84,7 @@ class PromptLookup:
 
     def propose(self, tokens: array[int], limit: int, ready: Ready) -> Tokens:
         text = np.frombuffer(tokens, np.uint32)
-        places = np.flatnonzero(text[:-1] == text[-1])
+        places = np.flatnonzero(text[:-1] == text[-1])[-PLACES:]
         found, length = places, 1
         while len(places) and length < self._longest:
             places = places[places >= length]
@@ -233,6 +237,12 @@ def common_length(a: array[int], b: array[int], known: int = 0) -> int:
     common = min(known, shorter)
     if not known and a[:shorter] == b[:shorter]:
         return shorter
-    while common < shorter and a[common] == b[common]:
-        common += 1
+    while common < shorter:
+        size = max(common - known, 64)  # so that little is looked at where they soon differ
+        one, other = (np.frombuffer(text[common : common + size], np.uint32) for text in (a, b))
+        length = min(len(one), len(other))
+        wrong = np.flatnonzero(one[:length] != other[:length])
+        if len(wrong):
+            return common + int(wrong[0])
+        common += length
     return common

@@ -54,7 +54,7 @@ class ConstraintGuide:
     def keep(self, drafts: Tokens) -> Tokens:
         masks, scout = [self._first()], self._matcher.fork()
         for draft in drafts:
-            if scout.done or not scout.accept(draft):
+            if scout.done or scout.slow or not scout.accept(draft):  # one slow mask is enough for the event loop
                 break
             try:
                 masks.append(scout.mask(self._stops))

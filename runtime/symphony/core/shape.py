@@ -87,7 +87,8 @@ def _is_plain(
         return False
     if masks is None or not entry:
         return True
-    return clipped(masks[0 if len(masks) == 1 else entry - start], entry) == ((0, entry),)
+    seen = masks[0 if len(masks) == 1 else entry - start]
+    return bool(seen) and seen[0][0] == 0 and seen[0][1] >= entry
 
 
 def _positions(given: Sequence[int] | None, file: File, count: int, info: ModelInfo) -> Sequence[int] | None:
