@@ -53,6 +53,22 @@ def test_bit_words_say_what_the_ranges_say(data, start, count, each):
         assert {int(entry) for entry in np.flatnonzero(bits)} == shown
 
 
+def test_a_mask_of_many_tokens_is_looked_at_once():
+    class Counted(tuple):
+        hashed = 0
+
+        def __hash__(self):
+            Counted.hashed += 1
+            return super().__hash__()
+
+    mask = Counted([(0, 2), (3, 9)])
+    packed = pack([Row([1] * 9, 0, [1, 2, 3], position=0, masks=[mask] * 9)], LIMITS)
+    assert not packed.errors
+    assert packed.rows.masks is not None
+    assert len(packed.rows.masks) == 1
+    assert Counted.hashed <= 2
+
+
 def test_no_masks_no_words():
     packed = pack([Row([1, 2], 0, [1])], LIMITS)
     assert packed.rows.masks is None

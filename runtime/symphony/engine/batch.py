@@ -128,7 +128,10 @@ def _masks(rows: Sequence[Row], padding: int) -> tuple[npt.NDArray[np.uint32], I
     known: dict[Mask, int] = {}
     mask_of: list[int] = []
     for row in rows:
-        numbers = [-1] if row.masks is None else [known.setdefault(mask, len(known)) for mask in row.masks]
+        masks = row.masks or ()
+        distinct = {id(mask): mask for mask in masks}  # many tokens may have a long one in common: it is hashed once
+        number_of = {one: known.setdefault(mask, len(known)) for one, mask in distinct.items()}
+        numbers = [-1] if row.masks is None else [number_of[id(mask)] for mask in masks]
         mask_of += numbers if len(numbers) == len(row.tokens) else numbers * len(row.tokens)
     ends = [mask[-1][1] for mask in known if mask]
     words = np.zeros((len(known), max([-(-end // 32) for end in ends], default=1)), np.uint32)
@@ -214,7 +217,7 @@ def _check_shape(row: Row, limits: Limits) -> str | None:
         return None
     if len(masks) not in (1, count):
         return f"{len(masks)} masks for {count} tokens"
-    for mask in masks:
+    for mask in {id(mask): mask for mask in masks}.values():
         bounds = [0, *(bound for part in mask for bound in part), end]
         if any(a > b for a, b in pairwise(bounds)) or any(start == stop for start, stop in mask):
             return f"a mask's ranges must ascend within the {end} entries"

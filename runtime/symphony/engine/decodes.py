@@ -73,20 +73,20 @@ class DecodePacker:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._known: dict[int, Kind | None] = {}
+        self._known: dict[int, Kind] = {}
         self._kept: list[Readings] = []
         """Keeps what is known by its identity."""
 
     def kind(self, readings: Readings) -> Kind | None:
         """None: these readings take more than a plain draw."""
-        try:
-            return self._known[id(readings)]
-        except KeyError:
+        known = self._known.get(id(readings))
+        if known is None and (known := _kind(readings)) is not None:  # others may be large, and are soon told
             if len(self._kept) >= KNOWN:
                 self._known.clear()
                 self._kept.clear()
             self._kept.append(readings)
-            return self._known.setdefault(id(readings), _kind(readings))
+            self._known[id(readings)] = known
+        return known
 
     def pack(self, rows: Sequence[Row]) -> Decodes | None:
         """None: not a step of such rows, or something is wrong with one."""
