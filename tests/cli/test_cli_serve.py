@@ -57,22 +57,25 @@ def test_serve_reports_runs_and_ends_cleanly(number: signal.Signals) -> None:
     fakes = str(Path(__file__).parents[1] / "http")
     words = [sys.executable, "-W", "error", "-c", SCRIPT.format(fakes=fakes), "serve", "--port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        first = child.stdout.readline()
-        assert first.startswith("serving programs on http://127.0.0.1:"), first + child.stderr.read()
-        report = [child.stdout.readline() for _ in range(7)]
-        assert any(line.split() == ["device", "cpu"] for line in report)
-        assert report[-1].strip().startswith("try: curl")
-        server = Remote(first.split()[-1])
-        assert server.call("GET", "/readyz") == {"status": "ready"}
-        events = server.events("POST", "/v1/run", body=b"wait")
-        assert next(events)[0] == "start"
-        child.send_signal(number)
-        kind, data = list(events)[-1]
-        assert (kind, data["code"]) == ("error", "cancelled")
-        assert child.wait(30) == 0
-        assert child.stderr.read() == "stopping\n"
+        try:
+            assert child.stdout is not None
+            assert child.stderr is not None
+            first = child.stdout.readline()
+            assert first.startswith("serving programs on http://127.0.0.1:"), first + child.stderr.read()
+            report = [child.stdout.readline() for _ in range(7)]
+            assert any(line.split() == ["device", "cpu"] for line in report)
+            assert report[-1].strip().startswith("try: curl")
+            server = Remote(first.split()[-1])
+            assert server.call("GET", "/readyz") == {"status": "ready"}
+            events = server.events("POST", "/v1/run", body=b"wait")
+            assert next(events)[0] == "start"
+            child.send_signal(number)
+            kind, data = list(events)[-1]
+            assert (kind, data["code"]) == ("error", "cancelled")
+            assert child.wait(30) == 0
+            assert child.stderr.read() == "stopping\n"
+        finally:
+            child.kill()  # a failed test does not wait for its server
 
 
 def test_settings_come_from_options_the_environment_and_a_file(
