@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 IMPORTED := symphony.cli.run, symphony.engine.loading, symphony.http.app, transformers.models.llama.modeling_llama
-SRC := runtime kernels tools tests bench samples guest_sdk/python
+SRC := runtime kernels tools tiny tests bench samples guest_sdk/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check fmt gen bench serve clean
@@ -34,6 +34,8 @@ check: $(STAMP) ## lint, format, types, generated files
 	@$(BIN)/pyright
 	@$(BIN)/python -m tools.witgen --check
 	@$(BIN)/python -m tools.limits --check
+	@$(BIN)/python -m tools.settings --check
+	@$(BIN)/python -m tools.samples --check
 
 fmt: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix-only --quiet $(SRC)
@@ -42,6 +44,9 @@ fmt: $(STAMP) ## format and fix what can be fixed
 gen: $(STAMP) ## regenerate what is derived from wit/ and param.py
 	@$(BIN)/python -m tools.witgen
 	@$(BIN)/python -m tools.limits
+	@$(BIN)/python -m tools.settings
+	@$(BIN)/python -m tools.samples
+	@$(BIN)/python -m tools.sdktable
 
 bench: $(STAMP) ## measure the host
 	@$(BIN)/symphony bench host

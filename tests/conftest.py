@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
+import functools
 import os
 import shutil
 import signal
@@ -22,6 +24,8 @@ CACHE = BUILD / "test-programs"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+CRASHES = BUILD / "test-crashes"
+"""Where a process that dies of a signal says where it was; its standard error may be far from the report."""
 USERS_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "symphony"
 os.environ["XDG_CACHE_HOME"] = str(BUILD / "test-cache")
 os.environ["SYMPHONY_HOME"] = str(BUILD / "test-homes" / os.environ.get("PYTEST_XDIST_WORKER", "alone"))
@@ -31,6 +35,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # where a test asks for mor
 
 def pytest_configure(config: pytest.Config) -> None:
     """The default cache is the tests' own. With several processes, the interpreter is in it before they start."""
+    if "SYMPHONY_TEST_WORKERS" in os.environ:
+        _have_workers(int(os.environ["SYMPHONY_TEST_WORKERS"]))
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -39,7 +45,34 @@ def pytest_configure(config: pytest.Config) -> None:
     if not link.is_symlink():
         link.symlink_to(CACHE, target_is_directory=True)
     if config.getoption("numprocesses", None):
+        shutil.rmtree(CRASHES, ignore_errors=True)
+        CRASHES.mkdir()
         _interpreter()
+
+
+def _have_workers(count: int) -> None:
+    """Every host that a test boots has so many workers, unless it says otherwise: they must make no difference."""
+    from symphony.host import Config
+
+    Config.__init__ = functools.partialmethod(Config.__init__, workers=count)  # type: ignore[assignment, method-assign]
+
+
+def pytest_sessionstart() -> None:
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        faulthandler.enable((CRASHES / worker).open("w"))  # after pytest's own, which writes to standard error
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What processes that died of a signal were doing, of each thread; nothing if they were killed."""
+    if not config.getoption("numprocesses", None):
+        return
+    for file in sorted(CRASHES.glob("gw*")):
+        if lines := file.read_text().splitlines():
+            ours = [
+                line for line in lines if not any(name in line for name in ("pytest", "pluggy", "xdist", "execnet"))
+            ]
+            terminalreporter.section(f"{file.name} died")
+            terminalreporter.write_line("\n".join(ours))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

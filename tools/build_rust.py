@@ -1,6 +1,6 @@
 """Build a Rust LIP: `python tools/build_rust.py CRATE [-o OUT.wasm]` turns a crate directory into a component.
 
-Takes the first toolchain that can do it, and installs nothing unless told to (`--install`):
+Takes the first toolchain that can do it (`--target`: for that), and installs nothing unless told to (`--install`):
 
 1. a rustc that has std for wasm32-unknown-unknown (the component then imports nothing of WASI but what it uses)
 2. one that has std for wasm32-wasip2
@@ -78,25 +78,28 @@ class Toolchain:
         return [*found, "-Z", "build-std=std,panic_abort"] if self.build_std else found
 
 
-def toolchain() -> Toolchain | None:
-    """The best toolchain of this machine, if any can do it."""
+def toolchain(target: str | None = None) -> Toolchain | None:
+    """The best toolchain of this machine for `target`, or for either one, if any can do it."""
+    return next((found for found in _toolchains() if target in (None, found.target)), None)
+
+
+def _toolchains() -> Iterator[Toolchain]:
     compilers = list(dict.fromkeys(_compilers()))
     linker = next(_component_linkers(compilers), None)
     for rustc in compilers if linker else ():
         if _has_std(rustc, BARE):
-            return Toolchain(rustc, BARE, False, linker)
+            yield Toolchain(rustc, BARE, False, linker)
     for rustc in compilers:
         if _has_std(rustc, WASI):
-            return Toolchain(rustc, WASI, False, None)
+            yield Toolchain(rustc, WASI, False, None)
     for rustc in compilers if linker else ():
         if _has_source(rustc):
-            return Toolchain(rustc, BARE, True, linker)
-    return None
+            yield Toolchain(rustc, BARE, True, linker)
 
 
-def build(crate: Path, output: Path | None = None) -> Path:
+def build(crate: Path, output: Path | None = None, target: str | None = None) -> Path:
     """Build the crate in `crate`; the path of the component. Raises BuildError."""
-    chosen = toolchain()
+    chosen = toolchain(target)
     if chosen is None:
         raise BuildError(HINT)
     if not (crate / "Cargo.toml").exists():
@@ -121,8 +124,9 @@ def build(crate: Path, output: Path | None = None) -> Path:
 def _library_name(cargo: Path, crate: Path) -> str:
     command = [cargo, "metadata", "--no-deps", "--format-version=1", "--offline"]
     told = json.loads(subprocess.run(command, cwd=crate, capture_output=True, check=True).stdout)
+    manifest = str((crate / "Cargo.toml").resolve())  # a workspace has other members
     for package in told["packages"]:
-        for target in package["targets"]:
+        for target in package["targets"] if package["manifest_path"] == manifest else ():
             if "cdylib" in target["crate_types"]:
                 return str(target["name"]).replace("-", "_")
     raise BuildError(f'{crate}/Cargo.toml builds no program: add `[lib] crate-type = ["cdylib"]`')
@@ -218,17 +222,18 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="where the component goes (default: it stays with cargo)")
     parser.add_argument("--install", action="store_true", help="first install a toolchain if none is there")
     parser.add_argument("--which", action="store_true", help="only say which toolchain would be used")
+    parser.add_argument("--target", choices=[BARE, WASI], help="only a toolchain for this target")
     options = parser.parse_args()
     try:
         if options.install:
             install()
         if options.which:
-            chosen = toolchain()
+            chosen = toolchain(options.target)
             if chosen is None:
                 raise BuildError(HINT)
             print(f"{chosen.rustc} for {chosen.target}" + (", with std from source" if chosen.build_std else ""))
         elif options.crate is not None:
-            print(build(options.crate, options.output))
+            print(build(options.crate, options.output, options.target))
         elif not options.install:
             parser.error("give the directory of a crate")
     except BuildError as error:

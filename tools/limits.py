@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tools.page import renew
+
 ROOT = Path(__file__).resolve().parents[1]
 PARAM = ROOT / "runtime" / "symphony" / "param.py"
 PAGE = ROOT / "docs" / "security.md"
@@ -64,16 +66,7 @@ def table(source: str) -> str:
 
 
 def main() -> int:
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    fresh = f"{before}{BEGIN}\n{table(PARAM.read_text(encoding='utf-8'))}\n{END}{after}"
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(fresh, encoding="utf-8")
-    elif fresh != page:
-        print(f"{PAGE.relative_to(ROOT)} is stale: run `make gen`", file=sys.stderr)
-        return 1
-    return 0
+    return renew(PAGE, ROOT, BEGIN, END, table(PARAM.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

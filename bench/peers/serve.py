@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 Run = Callable[[list[list[int]], int], list[list[int]]]
 """Greedily so many new tokens after each of the prompts, all at once."""
@@ -18,13 +19,21 @@ Run = Callable[[list[list[int]], int], list[list[int]]]
 
 def serve(options: dict[str, object], run: Run) -> None:
     """Answer until stdin ends."""
-    _say("READY", options)
-    for line in sys.stdin:
-        asked = json.loads(line)
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
         wall, cpu = time.perf_counter(), time.process_time()
         tokens = run(asked["prompts"], asked["new_tokens"])
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        _say("RESULT", {"tokens": tokens, "cpu": cpu, "wall": wall})
+        return {"tokens": tokens, "cpu": cpu, "wall": wall}
+
+    answer_lines(options, answer)
+
+
+def answer_lines(options: dict[str, Any], answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Say what we run with, then answer each line of JSON until stdin ends."""
+    _say("READY", options)
+    for line in sys.stdin:
+        _say("RESULT", answer(json.loads(line)))
 
 
 def _say(what: str, value: object) -> None:

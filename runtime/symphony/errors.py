@@ -21,7 +21,8 @@ This module knows nothing of Wasm, HTTP or the command line.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class SymphonyError(Exception):
@@ -32,6 +33,8 @@ class SymphonyError(Exception):
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
+    retry_after: float | None = None
+    """Seconds after which trying again makes sense, where that is known."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -106,6 +109,15 @@ class ProgramError(SymphonyError):
 
     def __reduce__(self) -> tuple[type[SymphonyError], tuple[str, str, str]]:  # type: ignore[override]
         return (type(self), (self.message, self.hint, self.traceback))
+
+
+def from_fields(fields: Mapping[str, Any]) -> SymphonyError:
+    """The exception that `{code, message, hint, traceback}` stands for, as servers send them. Raises KeyError for what
+    is no such record."""
+    code, message, hint = fields["code"], str(fields["message"]), str(fields.get("hint", ""))
+    if code == ProgramError.code:
+        return ProgramError(message, hint, str(fields.get("traceback", "")))
+    return BY_CODE.get(code, InternalError)(message, hint)
 
 
 #: The codes of `wit/types.wit`, and the exception that each one is.

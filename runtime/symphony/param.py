@@ -37,20 +37,58 @@ MAX_WAITING_LAUNCHES = 1024
 """Launches that may wait for a place, with their arguments..."""
 MAX_WAITING_PER_TENANT = 256
 """...and those of one tenant."""
+MAX_WORKERS = 64
+"""Worker processes of one host (docs/serving.md)."""
+MAX_WORKER_MESSAGE_BYTES = 64 << 20
+"""Bytes of one syscall's values, or of a result, between a worker and its host."""
+WORKER_REPORT_NS = 20_000_000
+"""Nanoseconds of CPU after which a guest in a worker that makes no syscall is reported: how late a CPU limit may be."""
+WORKER_EXIT_SECONDS = 5.0
+"""Seconds that a worker has to end by itself."""
+MAX_WORKER_PAUSE_SECONDS = 30.0
+"""Seconds at most between two attempts to replace a worker."""
 DRAIN_NS = 2_000_000
 """Nanoseconds of CPU that guests may use before the event loop gets its turn."""
 MAX_OUTPUT_BACKLOG = 1 << 20
 """Bytes of output that a client may lag behind before its LIP is suspended."""
 MAX_OUTPUT_BYTES = 64 << 20
 """Bytes of output that one process may emit..."""
-OUTPUT_EVENT_BYTES = 64
+OUTPUT_EVENT_BYTES = 256
 """...where each piece counts for so many more, which keeping it costs."""
+MAX_OUTPUT_BYTES_PER_TENANT = 512 << 20
+"""Bytes of output and log that the live processes of one tenant may keep for readers, counted likewise."""
 MAX_LOG_BYTES = 1 << 20
 """Bytes of log kept for one process; later lines are dropped and counted."""
 DEFAULT_WALL_SECONDS = 600.0
 """Seconds that a run may last unless its caller says otherwise."""
 DEFAULT_CPU_SECONDS = 60.0
 """Seconds of guest CPU that a run may use unless its caller says otherwise."""
+
+# --- messages and children --------------------------------------------------------------------------------------------
+MAX_MESSAGE_CHARS = 1 << 20
+"""Characters of one message to a process or a channel."""
+MAX_MAILBOX_TEXTS = 1024
+"""Messages that wait to be received, of one process or one queue, and of one who receives a broadcast..."""
+MAX_MAILBOX_CHARS = 1 << 20
+"""...and their characters: above either, a queue is busy, and a broadcast loses the oldest."""
+MAX_RECEIVES = 64
+"""Messages that one process may wait for at once."""
+MAX_OPEN_CHANNELS = 64
+"""Channels that one process may have open."""
+MAX_CHANNELS_PER_TENANT = 256
+"""Channels of one tenant that are open somewhere."""
+MAX_CHANNEL_NAME_CHARS = 256
+"""Characters of a channel's name."""
+MAX_CHILDREN = 64
+"""Children of one process, those included that have ended and whose results it has not taken."""
+MAX_SPAWN_DEPTH = 8
+"""Generations of children below the process that a client started."""
+MAX_CHILD_SOURCE_CHARS = 1 << 20
+"""Characters of a Python source that a process starts; what is larger is uploaded and named."""
+MAX_CHILD_TOOLS = 1024
+"""Tools that a process may name for a child."""
+MAX_CHILD_RESULT_CHARS = 1 << 20
+"""Characters of a child's result."""
 
 # --- inference --------------------------------------------------------------------------------------------------------
 MAX_TOP_K = 1024
@@ -104,27 +142,112 @@ CHECKER_STACK_BYTES = 1 << 20
 
 # --- tools ------------------------------------------------------------------------------------------------------------
 MAX_TOOL_CALLS = 64
-"""Tool calls in flight for one process."""
+"""Calls of tools of one process, results that were not taken included."""
 TOOL_SECONDS = 60.0
 """Seconds that one tool call may take."""
-MAX_TOOL_THREADS = 64
-"""Calls of one tool that is a plain function that may run at once, in a thread each."""
+MAX_TOOL_CROWD = 128
+"""Calls of one endpoint, of one MCP server, or of one plain function (a thread each) that may run at once, and half as
+many of one tenant; more are refused."""
 MAX_TOOL_ERROR_CHARS = 10_000
 """Characters of a tool's exception that its caller gets to see."""
 MAX_TOOL_RESULT_BYTES = 4 << 20
-"""Bytes of one tool's JSON result."""
+"""Bytes of one tool's JSON result, and of what a tool's server sends for it, unpacked."""
+MAX_TOOL_LISTED = 1024
+"""Tools that one MCP server may offer..."""
+MAX_TOOL_SCHEMA_CHARS = 262_144
+"""...and characters of each one's name, summary and schema."""
+MCP_START_SECONDS = 30.0
+"""Seconds in which an MCP server has to say what it offers."""
+MCP_RESTART_SECONDS = 5.0
+"""Seconds between two attempts to reach an MCP server that went away."""
+MCP_PING_SECONDS = 30.0
+"""Seconds in which an MCP server has to answer a ping after a call that took too long; else it is started anew."""
+MCP_MESSAGES = 1000
+"""Messages of an MCP server over HTTP that may come before the answer to a call."""
+
+# --- fetching ---------------------------------------------------------------------------------------------------------
+MAX_FETCH_CONNECTIONS = 6
+"""Requests of a process and its children that go on at a time, answers that were not taken included..."""
+MAX_FETCHES = 64
+"""...and those that were begun, with the ones that wait for their turn."""
+MAX_OUTSIDE_CONNECTIONS = 128
+"""Connections of all programs together, fetching..."""
+MAX_OUTSIDE_PER_TENANT = 32
+"""...and of those of one tenant."""
+MAX_LOOKUPS = 128
+"""Names that are looked up at once, in a thread each that nobody can stop..."""
+MAX_LOOKUPS_PER_TENANT = 32
+"""...and those of one tenant; more are refused."""
+MAX_FETCH_REDIRECTS = 5
+"""Redirects that one request follows."""
+FETCH_SECONDS = 30.0
+"""Seconds of one request, redirects included, unless its program says otherwise..."""
+MAX_FETCH_SECONDS = 120.0
+"""...and the most that it may say."""
+MAX_FETCH_BYTES = 4 << 20
+"""Bytes of an answer's body, both packed and unpacked."""
+MAX_FETCH_BODY_BYTES = 1 << 20
+"""Bytes of a request's body."""
+MAX_FETCH_HEADERS = 64
+"""Headers of a request..."""
+MAX_FETCH_HEADER_BYTES = 16 << 10
+"""...and their bytes."""
+MAX_URL_CHARS = 8000
+"""Characters of a URL."""
 
 # --- serving ----------------------------------------------------------------------------------------------------------
+MAX_KEYS = 10_000
+"""Keys of one server: all are in one small file."""
 SSE_KEEP_ALIVE_SECONDS = 15.0
 """Seconds of silence after which an event stream carries a comment, so that proxies keep it open."""
+HTTP_PIECES_PER_SECOND = 1000
+"""Pieces that the event streams of a server send, all together: where there would be more, each has more in it..."""
+HTTP_PIECE_SECONDS = 0.1
+"""...but no stream waits longer than this for the next one."""
 HTTP_BACKLOG = 1024
 """Connections that may wait to be accepted."""
 PROBE_SECONDS = 5.0
 """Seconds in which each model must run a token for the host to be ready (`/readyz`)..."""
 PROBE_EVERY_SECONDS = 3.0
 """...and for which the answer holds."""
+TIMELINE_SPANS = 2048
+"""Turns, and syscalls, that the timeline of a process keeps: the last ones."""
+DRAIN_SECONDS = 30.0
+"""Seconds that accepted work has to end after SIGTERM."""
+HTTP_LINGER_SECONDS = 0.5
+"""Seconds in which a server that has drained still answers on connections that are open."""
 HTTP_SHUTDOWN_SECONDS = 5.0
 """Seconds that open requests have to end after the server was told to stop."""
+MAX_CONNECTIONS = 8192
+"""Connections of clients (at most half of the files that the process may open); one more is answered with 503..."""
+MAX_CONNECTIONS_PER_TENANT = 4096
+"""...and those of one tenant, on a server with keys."""
+HTTP_IDLE_SECONDS = 300.0
+"""Seconds after which a connection on which nothing is asked is closed; a WebSocket is not."""
+HTTP_SEND_BUFFER_BYTES = 256 << 10
+"""Bytes that the kernel is asked to hold of what a client has not read (Linux takes twice as many): left to itself it
+takes megabytes for each slow reader."""
+HTTP_BODY_SECONDS = 300.0
+"""Seconds in which a request's body has to arrive."""
+HTTP_STALL_SECONDS = 300.0
+"""Seconds that a client may take for the next piece of a stream (64 Ki characters at most), or for 64 KiB of another
+answer, before it counts as gone."""
+MAX_BODY_BYTES_AT_ONCE = 1 << 30
+"""Bytes of all bodies of requests, and of answers that were not taken, that are in memory at a time..."""
+MAX_BODY_BYTES_PER_TENANT = 512 << 20
+"""...and of one tenant's."""
+MAX_REQUESTS_PER_TENANT = 4096
+"""Requests of one tenant that may be served at a time, streams and calls of WebSockets included."""
+MAX_SOCKETS = 1024
+"""Open WebSockets..."""
+MAX_SOCKETS_PER_TENANT = 512
+"""...those of one tenant..."""
+MAX_FRAME_BYTES = 4 << 20
+"""...bytes of one frame, and of all calls in flight of one WebSocket (larger programs are uploaded over HTTP)..."""
+MAX_FRAME_ITEMS = 131_072
+"""...the values in one body (an array of tokens that is sent as a `bin` is one)..."""
+MAX_SOCKET_CALLS = 64
+"""...and how many calls those may be."""
 
 # --- KV files and operations ------------------------------------------------------------------------------------------
 MAX_OPEN_FILES = 960
@@ -171,8 +294,15 @@ KEPT_SHARE = 0.75
 """Share of both up to which a tenant may hold some for a file to get more that gives nothing up again: one that is
 pinned, or derived (after extract or append). The tenant's other files give way for it; the rest stays for other
 tenants."""
-ASSUMED_MOVE_BYTES = 4e9
-"""Bytes a second that moves between device and host are taken to do before they were measured."""
+DISK_BYTES = 8 << 30
+"""Bytes of K/V on disk, of each model, of files that were synced and of those that memory has no room for..."""
+MAX_DISK_PAGES = 65_536
+"""...their number, each of which has its place in the books in memory (512 GiB of a model with pages of 8 MiB)..."""
+TENANT_DISK_SHARE = 0.5
+"""...and the share of them that one tenant may have."""
+ASSUMED_MOVE_BYTES = 5e10
+"""Bytes a second that moves between device and host are taken to do before they were measured: much, for what is never
+tried is never measured."""
 MAX_PINNED_SHARE = 0.5
 """Share of a pool's pages that pins may keep on the device."""
 IDLE_SECONDS = 0.02
@@ -270,6 +400,10 @@ MAX_COMPILED_BYTES = 1 << 30
 """Bytes of machine code of one program."""
 CHECK_FUEL = 5_000_000_000
 """Fuel for looking at one Python source, inside the sandbox."""
+TENANT_PROGRAM_BYTES = 8 << 30
+"""Bytes of the stored programs of one tenant."""
+MAX_PROGRAMS_PER_TENANT = 4096
+"""Stored programs of one tenant, and names that they have."""
 MAX_LOADED_PROGRAMS = 256
 """Components kept loaded between runs."""
 BUILD_SECONDS = 300.0

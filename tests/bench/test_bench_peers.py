@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from symphony.bench import peers
+from symphony.bench import child, peers
 from symphony.bench.peers import PARTS, Row, Setting, Way, Worker, bench_peers, find_peers, make_prompts
 from symphony.bench.report import Report
 from symphony.errors import Invalid, Unavailable
@@ -113,7 +114,7 @@ def test_rows_that_are_not_there(fake):
 
 def test_an_engine_that_hangs_is_ended(fake, monkeypatch):
     (fake.model / "peers" / "fake.py").write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(peers, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(child, "ANSWER_SECONDS", 0.3)
     with pytest.raises(Unavailable, match="peer slow ended"):
         Worker(way("peer", "slow"), fake, fake.model / "log")
 
@@ -132,3 +133,9 @@ def test_our_own_engine_answers(tmp_path):
         assert worker.options["dtype"] == "float32"
     finally:
         worker.close()
+
+
+def test_sigterm_closes_what_was_started():
+    with pytest.raises(SystemExit), child.ending_on_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

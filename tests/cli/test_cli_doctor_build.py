@@ -49,6 +49,24 @@ def test_a_problem_names_its_fix_and_the_rest_is_still_checked(
     assert result.stdout.splitlines()[-1] == "4 problems"
 
 
+def test_a_configuration_is_checked_as_it_would_be_served(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("machine", "memory", "torch", "build", "directories"):
+        monkeypatch.setattr(doctor, f"check_{name}", lambda: "fine")
+    for name in ("model", "program"):
+        monkeypatch.setattr(doctor, f"check_{name}", lambda *words: "fine")
+    monkeypatch.setenv("SYMPHONY_HOME", str(terminal.directory))
+    file = terminal.directory / "host.toml"
+    file.write_text("[tenants.acme]\nweight = 2\n")
+    assert terminal("keys", "add", "acme").exit_code == 0
+    good = terminal("doctor", "--config", "host.toml")
+    assert (good.exit_code, "with 1 keys in its home, 1 tenants" in good.stdout) == (0, True)
+    file.write_text("[tenants.acme]\nweigth = 2\n")
+    bad = terminal("doctor", env={"SYMPHONY_CONFIG": "host.toml"})
+    assert bad.exit_code == 1
+    assert "problem config" in bad.stdout
+    assert "no setting 'weigth'. Did you mean weight?" in bad.stdout
+
+
 def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LEAST_MEMORY", 1 << 60)
     with pytest.raises(Unavailable, match="memory"):

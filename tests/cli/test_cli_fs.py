@@ -82,13 +82,19 @@ def test_du(fs: Fs, write: Callable[..., int]) -> None:
     write("/chats/alice", "a" * 20, base="/docs/manual")
     rows = [line.split() for line in fs("du").splitlines()]
     assert rows == [
-        ["DEVICE", "HOST", "UNIQUE", "SHARED", "TOKENS", "SIZE", "PATH"],
-        ["6", "0", "2", "4", "84", "-", "/chats"],
-        ["4", "0", "0", "4", "64", "-", "/docs"],
-        ["6", "0", "6", "0", "148", "-", "/"],
+        ["DEVICE", "HOST", "UNIQUE", "SHARED", "DISK", "TOKENS", "SIZE", "PATH"],
+        ["6", "0", "2", "4", "0", "84", "-", "/chats"],
+        ["4", "0", "0", "4", "0", "64", "-", "/docs"],
+        ["6", "0", "6", "0", "0", "148", "-", "/"],
     ]
     assert len(fs("du", "/docs/manual").splitlines()) == 2
     assert json.loads(fs("du", "/docs", "--json"))["space"][-1]["path"] == "/docs"
+
+
+def test_check(fs: Fs, write: Callable[..., int]) -> None:
+    write("/docs/manual", "m" * 64)
+    assert fs("check") == "0 files, 0 pages: none damaged\n"
+    assert json.loads(fs("check", "/docs", "--repair", "--json"))["damaged"] == []
 
 
 def test_stat_and_cat(fs: Fs, write: Callable[..., int]) -> None:

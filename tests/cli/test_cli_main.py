@@ -38,10 +38,10 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "serve", "build", "programs", "ps", "top", "fs", "kill", "logs", "models", "doctor"]
+    "command", ["run", "serve", "new", "build", "programs", "ps", "top", "fs", "kill", "logs", "models", "doctor"]
 )
 def test_no_commands_help_imports_the_host(command: str) -> None:
-    assert imported_by(command, "--help") <= {"asyncio"}
+    assert imported_by(command, "--help") <= {"asyncio", "msgspec"}
 
 
 def test_help_names_every_command(terminal: Terminal) -> None:

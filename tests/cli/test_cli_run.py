@@ -105,6 +105,7 @@ def test_what_is_no_program(terminal: Terminal, runtimes: list[FakeRuntime]) -> 
     terminal.write("agent.py", "echo")
     Path("plain.py").write_text("print('hello')")
     Path("notes.txt").write_text("x")
+    Path("lib.rs").write_text("")
     Path("binary.py").write_bytes(b"\xff\xfe")
     Path("folder").mkdir()
     Path("folder/inside.py").write_text("")
@@ -113,6 +114,7 @@ def test_what_is_no_program(terminal: Terminal, runtimes: list[FakeRuntime]) -> 
         (["no/such/file.wasm"], "there is no file no/such/file.wasm", "check the path"),
         (["folder"], "folder is a directory", "folder/inside.py"),
         (["./folder"], "folder is a directory", "folder/inside.py"),
+        (["./lib.rs"], "lib.rs is neither a .py nor a .wasm", "symphony build FOLDER -o app.wasm"),
         (["./notes.txt"], "notes.txt is neither a .py nor a .wasm", "Python source or a Wasm component"),
         (["plain.py"], "plain.py has no entry point", "@main"),
         (["binary.py"], "binary.py is not UTF-8", "UTF-8"),
@@ -271,3 +273,30 @@ def test_a_closed_pipe_ends_the_run(terminal: Terminal, server: Server[FakeRunti
         assert child.wait(30) == 1
         assert child.stderr is not None
         assert "Traceback" not in child.stderr.read()
+
+
+def test_what_it_may_reach(terminal: Terminal, runtimes: list[FakeRuntime]) -> None:
+    program = terminal.write("my.py", "echo")
+    config = terminal.directory / "host.toml"
+    config.write_text('[server]\nport = 1\n[endpoints.search]\nurl = "http://a"\n[[grants]]\ntools = ["search"]\n')
+    words = ("prompt=a", "n=1", "--fetch", "https://a.example", "--fetch", "*.b.example")
+    assert terminal("run", program, *words).exit_code == 0
+    assert terminal("run", program, *words, "--config", str(config)).exit_code == 0
+    assert terminal("run", program, "prompt=a", "n=1").exit_code == 0
+    plain, configured = (runtime.options["config"].outside for runtime in runtimes[:2])
+    assert [(grant.tools, grant.fetch) for grant in plain.grants] == [
+        (("*",), ()),
+        ((), ("https://a.example", "*.b.example")),
+    ]
+    assert [grant.tools for grant in configured.grants] == [("search",), ()]
+    assert configured.endpoints["search"].url == "http://a"
+    assert "config" not in runtimes[2].options
+
+
+@pytest.mark.parametrize("option", ["--fetch", "--config"])
+def test_what_it_may_reach_elsewhere_is_decided_there(option: str, terminal: Terminal) -> None:
+    result = terminal(
+        "run", terminal.write("my.py", "echo"), "prompt=a", "n=1", "--url", "http://127.0.0.1:9", option, "x"
+    )
+    assert result.exit_code == 2
+    assert f"{option} does not go with --url" in result.stderr

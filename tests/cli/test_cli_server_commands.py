@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from commands_fixture import Terminal
 from fake_runtime import FakeRuntime
@@ -35,6 +37,21 @@ def test_programs(terminal: Terminal, server: Server[FakeRuntime], monkeypatch: 
     assert "no program 'my'" in gone.stderr
     missing = terminal("programs", "add", "missing")
     assert missing.exit_code == 2
+
+
+def test_trace(terminal: Terminal, server: Server[FakeRuntime]) -> None:
+    url = ["--url", server.url]
+    ran = terminal("run", terminal.write("my.py", "# echo"), *url, "--trace", str(terminal.directory / "run.json"))
+    assert ran.exit_code == 0, ran.output
+    assert "0 turns and 0 syscalls in" in ran.stderr
+    pid = server.runtime.processes()[-1].pid
+    assert terminal("trace", str(pid), *url, "-o", str(terminal.directory / "it.json")).exit_code == 0
+    for name in ("run.json", "it.json"):
+        assert json.loads((terminal.directory / name).read_text())["otherData"]["program"]
+    nowhere = terminal("trace", str(pid), *url, "-o", str(terminal.directory / "no" / "it.json"))
+    assert (nowhere.exit_code, "cannot write" in nowhere.stderr) == (2, True)
+    none = terminal("trace", str(detached(server, "echo")), *url)
+    assert (none.exit_code, "has no timeline" in none.stderr, "trace=1" in none.stderr) == (2, True, True)
 
 
 def test_ps_kill_logs(terminal: Terminal, server: Server[FakeRuntime]) -> None:

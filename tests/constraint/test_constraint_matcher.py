@@ -187,3 +187,14 @@ def test_a_tokenizer_that_llguidance_does_not_know_goes_by_its_pieces(tmp_path: 
     vocabulary = Vocabulary("odd", Tokenizer(backend, 8), 8, (0,))
     matcher = Matcher(Grammar("choice", [" yes", "no"]), vocabulary)
     assert allowed(matcher) == {1, 2, 3}
+
+
+def test_what_is_forced_is_allowed_marks_that_are_tokens_too(tiny: Vocabulary) -> None:
+    matcher = Matcher(Grammar("regex", "Yes: <think>[ab]</think>"), tiny)
+    text: list[int] = []
+    while not matcher.done:
+        new = matcher.forced() or [min(allowed(matcher))]
+        matcher.consume(new)
+        text += new
+    assert matcher.complete
+    assert b"".join(map(tiny.tokens.piece, text)) in (b"Yes: <think>a</think>", b"Yes: <think>b</think>")

@@ -15,6 +15,7 @@ from symphony.core.messages import Chunk, GenerateOptions, Reading, Readings
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import GREEDY
 from symphony.errors import SymphonyError
+from symphony.store.store import Store
 
 SAMPLE = Readings(sample=GREEDY)
 
@@ -34,9 +35,15 @@ class Gate:
 class Host:
     """`async with Host(engine) as h`: the core runs; at the end its books are checked and no page may be in use."""
 
-    def __init__(self, engine: FakeEngine | None = None, config: CoreConfig | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        engine: FakeEngine | None = None,
+        config: CoreConfig | None = None,
+        store: Store | None = None,
+        **options: Any,
+    ) -> None:
         self.engine = engine or FakeEngine(**options)
-        self.core = Core([self.engine], config or CoreConfig(debug=True))
+        self.core = Core([self.engine], config or CoreConfig(debug=True), store)
         self.core.connect(self.deliver)
         watch(self.core)
         self.ids = itertools.count(1)

@@ -28,7 +28,7 @@ class Shadows(Host):
         assert not self.engine.bugs
         assert not self.core._kvfs.files
         assert self.arena.available == self.arena.pool.capacity
-        assert len(self.arena.host.free) == self.arena.host.capacity
+        assert self.arena.free_slots == self.arena.host.capacity
 
     def session(self, tenant: str = "t") -> int:
         return self.core.open_session(tenant, share=True)

@@ -6,14 +6,18 @@ pages, tiers, prefix cache or batches: whatever those do must not show.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from symphony.engine.contents import Entry, computed, shifted
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import Batch, RowResult
+from symphony.errors import InternalError
+from symphony.store.records import Format, Put, Record
+from symphony.store.store import Recovery
 
 Range = tuple[int, int]
 
@@ -168,3 +172,32 @@ class FaultyEngine(FakeEngine):
         for row in batch.rows:
             for i in range(row.start, row.start + len(row.tokens) if row.write else row.start):
                 pages[row.block_table[i // size]][i % size] = None
+
+
+class VirtualStore:
+    """A `store.Store` on virtual time, for pages only: it forgets none, and loses writes on demand."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self.recovery = Recovery(0, 0, 0, 0)
+        self.lose_writes = 0
+        self._pages: dict[int, bytes] = {}
+        self._seconds = seconds
+
+    def files(self) -> list[Put]:
+        return []
+
+    async def commit(self, pages: Mapping[Format, Mapping[int, bytes]], records: Sequence[Record]) -> None:
+        assert not records
+        for some in pages.values():
+            for slot in some:
+                self._pages.pop(slot, None)
+        await asyncio.sleep(self._seconds())
+        if self.lose_writes:
+            self.lose_writes -= 1
+            raise InternalError("a lost write")
+        for some in pages.values():
+            self._pages.update(some)
+
+    async def read(self, form: Format, slots: Sequence[int]) -> list[bytes | None]:
+        await asyncio.sleep(self._seconds())
+        return [self._pages.get(slot) for slot in slots]

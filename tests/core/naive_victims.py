@@ -102,11 +102,13 @@ class Naive:
             return False
         if tenant is not None and file.tenant != tenant:
             return False
-        return file.derived is None or (self.tiers.usable and self._slots(file) <= self._attainable(file.tenant))
+        if file.derived is None or self.tiers.kvfs.is_imaged(file) or self.tiers.spill.can(file):
+            return True
+        return self.tiers.usable and self._slots(file) <= self._attainable(file.tenant)
 
     def _slots(self, file: File) -> int:
-        twins, leaving = file.arena.slot_of_page, self.tiers._leaving
-        return sum(page not in twins and page not in leaving for page in file.pages)
+        held = {page for page, slot in file.arena.slot_of_page.items() if file.arena.host.refs[slot]}
+        return sum(page not in held and page not in self.tiers._leaving for page in file.pages)
 
     def _attainable(self, tenant: str) -> int:
         """Slots that the tenant can have if plain files' K/V goes for it."""
@@ -114,11 +116,14 @@ class Naive:
         spare = [
             file
             for file in self.tiers.kvfs.stowed
-            if file.arena is arena and file.derived is None and file.move is None
+            if file.arena is arena and file.move is None
+            if file.derived is None or self.tiers.kvfs.is_imaged(file)
         ]
         everybody = Counter(slot for file in spare for slot in file.slots)
         own = Counter(slot for file in spare if file.tenant == tenant for slot in file.slots)
-        free = len(host.free) + sum(host.refs[slot] == count for slot, count in everybody.items())
+        free = (
+            len(host.free) + len(arena.idle_slots) + sum(host.refs[slot] == count for slot, count in everybody.items())
+        )
         limit = min(arena.tenant_slots, arena.kept_slots)
         left = limit - host.used.get(tenant, 0) + sum(host.refs[slot] == n for slot, n in own.items())
         return min(free, left)

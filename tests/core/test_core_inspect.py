@@ -45,6 +45,7 @@ async def test_gauges_count() -> None:
         [gauge] = inspector.gauges()
         assert (gauge.steps, gauge.rows, gauge.tokens, gauge.files) == (1, 1, 40, 1)
         assert gauge.tokens_per_second > 0
+        assert gauge.computed_tokens >= gauge.tokens > 0
         assert (gauge.pages.used, gauge.pages.free, gauge.pages.cached) == (3, 28, 0)
         assert gauge.pages.tenants == {"a": 3}
         await h.core.advise(session, file, "dont-need")
@@ -54,12 +55,29 @@ async def test_gauges_count() -> None:
         assert (gauge.pages.used, gauge.pages.cached) == (0, 2)  # the full ones stay findable
         activity = inspector.activity(session)
         assert (activity.device_pages, activity.host_pages, activity.away, activity.swapped) == (0, 3, 1, True)
+        assert inspector.swapped(session)
         await h.core.advise(session, file, "will-need")
         await settle()
         [gauge] = inspector.gauges()
         assert (gauge.moved_back, gauge.slots.used, gauge.moving) == (1, 0, 0)
         assert not inspector.activity(session).swapped
+        assert not inspector.swapped(session)
         assert gauge.pages.free + gauge.pages.cached + gauge.pages.used == gauge.pages.capacity
+
+
+@run
+async def test_looking_at_pages_is_bounded() -> None:
+    """Beyond, the forks of a file are not told apart: the work is by file, not by page."""
+    async with Host(pages=32, host_pages=8) as h:
+        inspector, session = Inspector(h.core), h.core.open_session("a")
+        file = await h.core.create(session, None)
+        await h.pred(session, file, list(range(4 * PAGE)))
+        for _ in range(9):
+            await h.core.fork(session, file)
+        for most, pages in ((40, 4), (39, 40)):
+            activity = inspector.activity(session, most)
+            assert (activity.device_pages, activity.host_pages, activity.entries) == (pages, 0, 40)
+            assert h.core.usage(session, most).pages == pages
 
 
 @run

@@ -127,7 +127,7 @@ async def test_generations_go_on_after_preemption_by_moves() -> None:
 async def test_the_cheaper_way_is_taken() -> None:
     async with Tiers() as h:
         s = h.session()
-        h.arena.costs.page_seconds = 0.01
+        h.arena.costs.moved(1, 0.01)
         f, _ = await h.make(s, text(16))  # four pages there and back: 0.08 s
         h.arena.costs.token_seconds = 0.0049
         await h.core.advise(s, f, "dont-need")
@@ -156,13 +156,32 @@ async def test_prefill_speed_is_measured() -> None:
 async def test_move_speed_is_measured() -> None:
     async with Tiers(move_seconds=lambda out, back: 0.25 * (len(out) + len(back))) as h:
         s = h.session()
-        f, _ = await h.make(s, text(16))
-        for _ in range(30):
+        for first in range(30):
+            f, _ = await h.make(s, text(16, first))
             await h.stow(s, f)
             await h.core.advise(s, f, "will-need")
             await asyncio.sleep(10)
             assert h.tier(s, f) == "device"
+            await h.core.close_file(s, f)
         assert h.arena.costs.page_seconds == pytest.approx(0.25, rel=0.01)
+
+
+@run
+async def test_the_first_move_replaces_what_was_assumed_and_slow_ones_are_tried_again() -> None:
+    async with Tiers() as h:
+        s, costs = h.session(), h.arena.costs
+        costs.page_seconds, costs.token_seconds = 0.01, 0.1
+        f, _ = await h.make(s, text(16))
+        await h.stow(s, f)
+        assert costs.page_seconds == pytest.approx(0.001 / 4), "four pages in a millisecond"
+        costs.page_seconds, dropped = 0.3, 0
+        for first in range(1, 100):
+            g, _ = await h.make(s, text(16, first))
+            await h.core.advise(s, g, "dont-need")
+            dropped += h.tier(s, g) == "evicted"
+            await asyncio.sleep(1)
+            await h.core.close_file(s, g)
+        assert 10 < dropped < 30
 
 
 @run
@@ -330,6 +349,78 @@ async def test_the_prefix_cache_keeps_what_was_stowed() -> None:
         moved = h.engine.moved
         await h.ask(s, f, shadow)
         assert h.engine.moved == moved + 1, "all but the last page are there"
+
+
+# ---- copied ahead of need ------------------------------------------------------------------------------------------
+async def crowded(h: Tiers, session: int) -> list[tuple[int, Any]]:
+    """Three files, of which the first is on the host; the others are clean but for their last pages."""
+    files = [await h.derived(session, 30, first) for first in (0, 1)]
+    files.append(await h.make(session, text(10, 2)))
+    await asyncio.sleep(1)
+    assert h.real(session, files[0][0]).tier == "host"
+    assert h.room.tiers.cleaned_pages == 7 + 2
+    return files
+
+
+@run
+async def test_a_clean_file_leaves_at_once() -> None:
+    async with Tiers() as h:
+        s = h.session()
+        [(a, first), (b, second), _] = await crowded(h, s)
+        moved, begin = h.engine.moved, now()
+        await h.ask(s, a, first)
+        assert h.real(s, b).tier == "host"
+        assert h.engine.moved == moved + 8 + 1, "one file comes back whole, of the other one only the last page goes"
+        assert now() - begin == pytest.approx(0.002), "a way out and a way back, whatever they carry"
+        await h.ask(s, b, second)
+
+
+@run
+async def test_what_came_back_stays_clean_until_it_is_written() -> None:
+    async with Tiers() as h:
+        s = h.session()
+        [(a, first), (b, second), _] = await crowded(h, s)
+        await h.ask(s, a, first)
+        await asyncio.sleep(1)
+        moved = h.engine.moved
+        await h.ask(s, b, second)
+        assert h.engine.moved == moved + 8 + 1
+        await h.core.truncate(s, b, 15)
+        second.cut(15)
+        await h.feed(s, b, second, [1, 2, 3])
+        await asyncio.sleep(1)
+        await h.ask(s, a, first)
+        await h.ask(s, b, second)
+
+
+@run
+async def test_clean_copies_give_way_to_files_that_have_to_leave() -> None:
+    async with Tiers(host_pages=12) as h:
+        s = h.session()
+        files = [await h.make(s, text(30, first)) for first in (0, 1)]
+        files += [await h.derived(s, 10)]
+        await asyncio.sleep(1)
+        assert 0 < h.room.tiers.cleaned_pages <= 4
+        assert not h.arena.host.free, "what the first file left of the slots"
+        for file, shadow in files * 2:
+            await h.ask(s, file, shadow)
+        assert h.arena.free_slots + sum(h.arena.host.used.values()) == 12
+
+
+@run
+async def test_a_file_is_used_and_cut_while_it_is_copied() -> None:
+    async with Tiers() as h:
+        s = h.session()
+        a, first = await h.make(s, text(30))
+        b, second = await h.make(s, text(30, 1))
+        await h.make(s, text(10, 2))
+        for _ in range(40):  # beginning and end of moves fall between any two of these
+            await h.core.truncate(s, b, 21)
+            second.cut(21)
+            await h.feed(s, b, second, text(6, 3))
+            await asyncio.sleep(0.0004)
+        await h.ask(s, a, first)
+        await h.ask(s, b, second)
 
 
 # ---- while a move is in flight -------------------------------------------------------------------------------------
@@ -765,7 +856,7 @@ async def test_moves_of_a_tenant_count_for_who_waits_for_them() -> None:
         await h.make(ann, text(8, 9))
         await steps
         assert [h.tier(ann, f) for f, _ in files].count("host") == 1
-        assert not h.room.moves()
+        assert all(move.clean for move in h.room.moves())
 
 
 @run

@@ -41,6 +41,9 @@ class Ticks:
         self.now += self.ns
         return self.now
 
+    def monotonic_ns(self) -> int:
+        return self.now
+
 
 async def until_used(processes: list[Process], ns: int) -> None:
     async with asyncio.timeout(60):
@@ -70,7 +73,8 @@ def test_cpu_time_is_shared_by_nice_values(
 def test_a_tenant_gains_nothing_by_nice_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with Runtime([FakeEngine()], home=tmp_path, config=Config(cache=CACHE)) as rt:
-            await rt.upload(SPIN.encode(), "spin")
+            for tenant in ("greedy", "meek"):
+                await rt.upload(SPIN.encode(), "spin", tenant=tenant)
             monkeypatch.setattr(table, "time", Ticks(MILLISECOND))
             greedy = [await rt.launch("spin", {}, LaunchOptions(tenant="greedy", nice=-20)) for _ in range(3)]
             meek = await rt.launch("spin", {}, LaunchOptions(tenant="meek", nice=19))

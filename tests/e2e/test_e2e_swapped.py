@@ -67,6 +67,9 @@ async def agent_run(home: Path, pages: int, disturbed: bool) -> tuple[list[int],
     config = Config(cache=CACHE, core=CoreConfig(room=ROOM, debug=True))
     seen: dict[str, Any] = {}
     async with Runtime([engine], home=home, tools={"look_up": tool.look_up}, config=config) as rt:
+        rt.core._kvfs.arenas[
+            "fake"
+        ].costs.token_seconds = 1e9  # however busy this machine is: moved, not computed again
         agent = await rt.launch(AGENT, {"prompt": PROMPT}, LaunchOptions())
         await tool.asked.wait()
         await until(lambda: rt.view(agent).waits_for == ["tool"])

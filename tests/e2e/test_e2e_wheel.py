@@ -86,7 +86,8 @@ def test_it_holds_what_is_needed_and_no_more(installed: Installed) -> None:
     wanted += [f"symphony/models/tiny/{file.name}" for file in (ROOT / "runtime/symphony/models/tiny").iterdir()]
     assert [name for name in wanted if name not in names] == []
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"symphony", "symphony_kernels", next(top for top in tops if top.endswith(".dist-info"))}
+    information = next(top for top in tops if top.endswith(".dist-info"))
+    assert tops == {"symphony", "symphony_kernels", "symphony-lip.pth", information}
     assert [name for name in names if "__pycache__" in name or "/target/" in name] == []
 
 
@@ -94,6 +95,20 @@ def test_it_comes_from_the_wheel(installed: Installed) -> None:
     code = "import symphony.host, symphony_kernels; print(symphony.host.__file__, symphony_kernels.__file__, sep='\\n')"
     done = installed.call(installed.python, "-c", code)
     assert [line.startswith(str(installed.python.parents[1])) for line in done.stdout.splitlines()] == [True, True]
+
+
+def test_the_sdk_is_on_the_path_and_a_new_program_is_tested(installed: Installed) -> None:
+    done = installed.symphony("new", "my-agent")
+    assert done.returncode == 0, done.stderr
+    code = "import pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider', 'my-agent']))"
+    done = installed.call(installed.python, "-c", code)
+    assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout
+    done = installed.symphony("new", "my-crate", "--lang", "rust")
+    [line] = [line for line in (installed.directory / "my-crate/Cargo.toml").read_text().splitlines() if "path" in line]
+    crate = Path(line.split('"')[1])
+    assert (crate / "Cargo.toml").is_file()
+    assert (crate / "macros/src/lib.rs").is_file()
+    assert (crate / "../../wit/world.wit").is_file(), "the crate reads the ABI from there"
 
 
 def test_run(installed: Installed) -> None:
@@ -105,9 +120,9 @@ def test_run(installed: Installed) -> None:
 
 
 def test_build(installed: Installed) -> None:
-    done = installed.symphony("build", "x.py")
+    done = installed.symphony("build", "x.py", "-o", "made.wasm")
     assert done.returncode == 0, done.stderr
-    assert (installed.directory / "x.wasm").read_bytes()[:4] == b"\0asm"
+    assert (installed.directory / "made.wasm").read_bytes()[:4] == b"\0asm"
     failed = installed.symphony("build", "absent.py")
     assert (failed.returncode, "Traceback" in failed.stderr) == (2, False)
 

@@ -266,6 +266,17 @@ def test_the_digest_is_of_the_contents(copy):
     assert digest(files, "float32") != before
 
 
+def test_the_digest_is_of_what_keys_and_values_depend_on(copy):
+    digests = set()
+    for eps in (1e-6, 1e-5):
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps({**config, "rms_norm_eps": eps}))
+        engine = LocalEngine.load(str(copy), device="cpu", pages=8, host_pages=0)
+        digests.add(engine.info.digest)
+        engine.close()
+    assert len(digests) == 2
+
+
 def test_names(tmp_path, monkeypatch):
     assert registry.find(str(tmp_path)) == tmp_path
     for nothing in ("nope", "", " "):

@@ -49,7 +49,7 @@ def lip(bindings: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def host(lip: Any) -> FakeHost:
     inner = importlib.import_module("lip._host")
-    names = ("infer", "ipc", "kvfs", "log", "model", "poll", "process", "tool", "types", "clock")
+    names = ("fetch", "infer", "ipc", "kvfs", "log", "model", "poll", "process", "tool", "types", "clock")
     ok = importlib.import_module("componentize_py_types").Ok
     return FakeHost({name: getattr(inner, name) for name in names}, inner.Err, ok)
 

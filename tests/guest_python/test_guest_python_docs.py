@@ -25,7 +25,7 @@ def test_the_manuals_programs_run(tmp_path: Path) -> None:
         async with Runtime("tiny", device="cpu", home=tmp_path, config=config) as runtime:
             return [await runtime.run(program) for program in PROGRAMS]
 
-    greeting, branches, careful, repeat, search, forms, notes, counter, patchwork, limited = asyncio.run(main())
+    greeting, branches, careful, repeat, search, forms, notes, counter, patchwork, limited, crowd = asyncio.run(main())
     assert isinstance(greeting, str)
     assert greeting
     assert isinstance(branches, list)
@@ -46,3 +46,6 @@ def test_the_manuals_programs_run(tmp_path: Path) -> None:
     assert 8 <= patchwork["plain"] < patchwork["tokens"]
     assert isinstance(limited, str)
     assert limited.startswith("invalid: truncate(1000000)")
+    assert isinstance(crowd, dict)
+    assert [text[:3] for text in crowd["texts"]] == [" 1.", " 2.", " 3."]
+    assert max(crowd["computed"]) < crowd["prompt"], "the children computed the prompt again"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.build_rust import HINT, build, toolchain
+from tools.build_rust import HINT, WASI, build, toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,3 +26,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Builder:
         return build(ROOT / crate, tmp_path_factory.mktemp("rust") / "program.wasm")
 
     return component
+
+
+@pytest.fixture(scope="session")
+def probe(built: Builder) -> Path:
+    return built("tests/guest_rust/probe")
+
+
+@pytest.fixture(scope="session")
+def wasi_probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for the target that has WASI below std."""
+    if toolchain(WASI) is None:
+        pytest.skip(f"no toolchain for {WASI}: rustup target add {WASI}")
+    return build(ROOT / "tests/guest_rust/probe", tmp_path_factory.mktemp("rust") / "wasi.wasm", WASI)

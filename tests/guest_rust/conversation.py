@@ -1,6 +1,6 @@
 """The case `conversation` of the probe, with the Python SDK."""
 
-from lip import Context, main
+from lip import Context, main, tools
 
 
 @main
@@ -14,4 +14,7 @@ async def conversation() -> list[list[int]]:
         later = Context.open("/conversation")
         later.user("Still there?")
         await later.flush()
-        return [ctx.tokens(0, len(ctx)), later.tokens(0, len(later))]
+        agent = Context(tools=[offer.as_function() for offer in tools()]).user("1 + 2?")
+        agent.message("assistant", "", tool_calls=[]).message("tool", "3").assistant_start()
+        agent.feed("So:<|im_end|>", special=True).feed("<|im_end|>")
+        return [ctx.tokens(0, len(ctx)), later.tokens(0, len(later)), agent.tokens(0, len(agent))]

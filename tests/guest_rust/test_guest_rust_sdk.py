@@ -28,11 +28,6 @@ def fail() -> None:
     raise RuntimeError("out of order")
 
 
-@pytest.fixture(scope="session")
-def probe(built: Callable[[str], Path]) -> Path:
-    return built("tests/guest_rust/probe")
-
-
 def on_host(tmp_path: Path, work: Callable[[Runtime], Awaitable[T]], engine: FakeEngine | None = None) -> T:
     """Do it on a host, which must be whole and idle afterwards."""
 
@@ -80,7 +75,7 @@ def test_files_fork_and_truncate(tmp_path: Path, probe: Path) -> None:
 
 
 def test_names(tmp_path: Path, probe: Path) -> None:
-    assert run(tmp_path, probe, "names") == [True, ["b"], 5, 5, False]
+    assert run(tmp_path, probe, "names") == [True, 2, ["b"], 5, 5, False]
 
 
 def test_links_modes_and_locks(tmp_path: Path, probe: Path) -> None:
@@ -107,10 +102,13 @@ def test_pred_and_readings(tmp_path: Path, probe: Path) -> None:
 
 def test_constraints(tmp_path: Path, probe: Path) -> None:
     result = run(tmp_path, probe, "constraint")
-    assert result.pop("text") in ('{"a": "x"}', '{"a": "yz"}')
+    text = result.pop("text")
+    assert text in ('{"a": "x"}', '{"a": "yz"}')
     assert result == {
         "same": True,
         "end": True,
+        "json": len(text) - len('{"a": ""}'),
+        "allows": [True, False, False],
         "places": [True, False, False],
         "few": True,
         "errors": [True, True, True],
@@ -123,6 +121,21 @@ def test_a_dropped_stream_leaves_what_was_delivered(tmp_path: Path, probe: Path)
 
 def test_sleeps_overlap_and_outputs_keep_their_order(tmp_path: Path, probe: Path) -> None:
     assert run(tmp_path, probe, "together") == [["c", "a", "b"], "abc", True, 0]
+
+
+def test_who_comes_first_and_what_becomes_of_the_others(tmp_path: Path, probe: Path) -> None:
+    assert run(tmp_path, probe, "first", FakeEngine(step_seconds=0.002)) == {
+        "raced": [True, True, True],
+        "came": ["a", "b", "c", None],
+        "left": 1,
+        "both": ["x", 1],
+        "sum": 3,
+        "kept": True,
+        "all": [1, 1],
+        "refused": True,
+        "usable": True,
+        "day": True,
+    }
 
 
 def test_timeout_cancels_what_is_in_flight(tmp_path: Path, probe: Path) -> None:
@@ -162,13 +175,29 @@ def test_wrong_arguments_are_told(tmp_path: Path, probe: Path, arguments: dict[s
     assert f"arguments: {told}" in str(error)
 
 
-def test_a_panic_ends_the_process_and_its_message_is_in_the_error_and_the_log(tmp_path: Path, probe: Path) -> None:
-    error, logs = failure(tmp_path, probe, case="panic")
-    assert error.message.startswith("the program trapped: ")
-    assert error.message.endswith(f"; it last said: {logs[0]}")
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("panic", ": the probe broke"),
+        ("broken branch", ": index out of bounds: the len is 2 but the index is 2"),
+    ],
+)
+def test_a_panic_is_the_programs_error(tmp_path: Path, probe: Path, case: str, told: str) -> None:
+    error, logs = failure(tmp_path, probe, case=case)
     assert len(logs) == 1
     assert logs[0].startswith("panicked at src/lib.rs:")
-    assert logs[0].endswith(": the probe broke")
+    assert logs[0].endswith(told)
+    assert error.message == f"the program {logs[0]}"
+    assert "names the line" in error.hint
+    assert error.traceback
+
+
+def test_a_component_with_wasi_below_does_the_same(tmp_path: Path, wasi_probe: Path) -> None:
+    assert run(tmp_path, wasi_probe, "kv") == [5, [97, 98], [97, 98, 99, 100, 101, 120], 5, True]
+    assert run(tmp_path, wasi_probe, "first", FakeEngine(step_seconds=0.002))["came"] == ["a", "b", "c", None]
+    error, logs = failure(tmp_path, wasi_probe, case="panic")
+    assert error.message == f"the program {logs[-1]}"
+    assert error.message.endswith(": the probe broke")
 
 
 def test_waiting_for_nothing_is_told(tmp_path: Path, probe: Path) -> None:
@@ -183,7 +212,7 @@ def test_a_conversation_has_the_same_tokens_as_in_python(tmp_path: Path, probe: 
         return rust, python
 
     rust, python = on_host(tmp_path, work)
-    assert [len(tokens) > 40 for tokens in rust] == [True, True]
+    assert [len(tokens) > 40 for tokens in rust] == [True, True, True]
     assert rust == python
 
 
@@ -210,3 +239,17 @@ def test_several_contexts_trees_and_masks(tmp_path: Path, probe: Path) -> None:
     assert found["asked"] == [True, 3]
     assert "there are 7" in found["refused"]
     assert found["lengths"] == [7, 7]
+
+
+def test_channels(tmp_path: Path, probe: Path) -> None:
+    found = run(tmp_path, probe, "channels")
+    wrong = found.pop("wrong")
+    assert found == {"texts": ["1", "2", ""], "news": "headline", "echo": False, "given_up": True}
+    assert "'news' is a broadcast" in wrong
+
+
+def test_children(tmp_path: Path, probe: Path) -> None:
+    found = run(tmp_path, probe, "parent")
+    assert found.pop("result") == {"text": "hello", "length": 8, "tools": ["add"], "twice": True}
+    assert "no case nothing" in found.pop("failed")
+    assert found == {"again": True, "killed": True, "gone": True, "unknown": True}

@@ -18,6 +18,7 @@ import pytest
 from symphony import Config, Runtime
 from symphony.engine.fake import FakeEngine
 from symphony.errors import SymphonyError
+from symphony.outside.config import OutsideConfig
 from symphony.sandbox.config import SandboxConfig
 from symphony.sched.admission import AdmissionLimits
 
@@ -112,6 +113,7 @@ class Host:
 
         await until(lambda: not busy())
         assert len(processes.inbox) == 0
+        assert len(processes._channels) == 0
         assert not any(loop.dying for loop in core._loops.values())
 
 
@@ -121,10 +123,12 @@ async def booted(
     tools: Mapping[str, Callable[..., Any]],
     options: Mapping[str, Any],
     admission: AdmissionLimits | None = None,
+    outside: OutsideConfig | None = None,
 ) -> AsyncIterator[tuple[Runtime, FakeEngine]]:
     engine = FakeEngine(**{"pages": 512, "context_limit": 1024, **options})
     admission = admission or AdmissionLimits()
-    config = Config(sandbox=SandboxConfig(max_instances=16), admission=admission, cache=CACHE)
+    outside = outside or OutsideConfig()
+    config = Config(sandbox=SandboxConfig(max_instances=16), admission=admission, outside=outside, cache=CACHE)
     async with Runtime([engine], home=home, tools=tools, config=config) as runtime:
         yield runtime, engine
 
@@ -134,11 +138,12 @@ def host(
     home: Path,
     tools: Mapping[str, Callable[..., Any]] | None = None,
     admission: AdmissionLimits | None = None,
+    outside: OutsideConfig | None = None,
     **engine: Any,
 ) -> Any:
     """A booted `Host`; checked once more before it shuts down."""
     with asyncio.Runner() as runner:
-        boot = booted(home, tools or {}, engine, admission)
+        boot = booted(home, tools or {}, engine, admission, outside)
         runtime, fake = runner.run(boot.__aenter__())
         try:
             running = Host(runtime, fake, runner)

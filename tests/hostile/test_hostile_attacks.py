@@ -245,7 +245,7 @@ def test_empty_output_leaves_no_event(host: Host) -> None:
 
 
 def test_pieces_of_output_cost_what_keeping_them_costs(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("symphony.process.events.MAX_OUTPUT_BYTES", 6500)
+    monkeypatch.setattr("symphony.process.events.MAX_OUTPUT_BYTES", 25_700)
     body = "n = 0\ntry:\n    while True:\n        emit('x')\n        n += 1\nexcept LimitExceeded:\n    return n"
     assert host.result(lip(body)) == 100
 
@@ -289,7 +289,7 @@ def test_enormous_errors_are_cut(program: Any, host: Host) -> None:
 
 
 def test_the_memory_of_ended_processes_is_bounded(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("symphony.process.table.MAX_FINISHED_BYTES", 1 << 20)
+    monkeypatch.setattr("symphony.process.records.MAX_FINISHED_BYTES", 1 << 20)
 
     async def scenario() -> None:
         for _ in range(6):

@@ -29,6 +29,7 @@ from symphony.process.process import LaunchOptions
 COMPONENT = wasm(ECHO)
 CORE_MODULE = wasm('(module (func (export "run")))')
 PRED_LOOP = (Path(__file__).resolve().parents[2] / "bench" / "guests" / "pred_loop.wat").read_text()
+OTHER_VERSION = UNKNOWN_IMPORT.replace("acme:rockets/launch", "symphony:lip/launch@0.9.0")
 OTHER_TOKENS = wasm(PRED_LOOP.replace('(param "tokens" (list u32))', '(param "tokens" (list u64))'))
 """Declares `pred` with tokens of twice the size: linked, the host would read beyond the guest's list."""
 
@@ -48,8 +49,9 @@ OTHER_TOKENS = wasm(PRED_LOOP.replace('(param "tokens" (list u32))', '(param "to
         (CORE_MODULE, InvalidProgram, "core Wasm module", "wasm-tools component new"),
         (wasm(NO_RUN), InvalidProgram, "does not export `run`; it exports go", "export `run"),
         (wasm(UNKNOWN_IMPORT), InvalidProgram, "acme:rockets/launch", "symphony:lip"),
+        (wasm(OTHER_VERSION), InvalidProgram, "symphony:lip/launch#go", "it was built for symphony:lip 0.9.0"),
+        (wasm(OTHER_TYPE), InvalidProgram, "symphony:lip/ipc#emit", "it was built for symphony:lip 0.1.0"),
         (wasm(WRONG_RUN), InvalidProgram, "export `run` has another type", "run: func"),
-        (wasm(OTHER_TYPE), InvalidProgram, "symphony:lip/ipc#emit", ""),
         (OTHER_TOKENS, InvalidProgram, "symphony:lip/infer#pred (parameter `tokens`)", ""),
         (COMPONENT[:8], InvalidProgram, "", ""),
         (COMPONENT[: len(COMPONENT) // 2], InvalidProgram, "", ""),
@@ -119,7 +121,7 @@ def test_an_exception_comes_with_the_guests_traceback(host: Host) -> None:
         ("x = 1\n", "no entry point", "@main"),
         ("from lip import main\n@main\ndef a(): pass\n@main\ndef b(): pass\n", "two @main functions: a and b", ""),
         ("from lip import main\n@main\ndef a(x, /): pass\n", "positional", ""),
-        ("import numpy\n", "No module named 'numpy'", "standard library"),
+        ("import numpy\n", "No module named 'numpy'", "numpy is native code"),
         (lip("sys.exit(3)"), "exited with status 3", ""),
         (lip("raise KeyboardInterrupt"), "KeyboardInterrupt", ""),
         (lip("raise asyncio.CancelledError"), "CancelledError", ""),

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from symphony import param
 from symphony.core.core import Core
 from symphony.core.inspect import Inspector, ModelGauge
 from symphony.core.messages import Principal
@@ -28,9 +29,11 @@ from symphony.errors import (
     TimedOut,
     Unavailable,
 )
-from symphony.process.events import Event, EventLog
+from symphony.process.events import Cursor, Event, EventLog
 from symphony.process.process import LaunchOptions, State
+from symphony.process.tally import Tally
 from symphony.process.view import View
+from symphony.sandbox.timeline import Timeline
 from symphony.syscall.process import UsageRecord
 
 TINY = ModelInfo("tiny", 512, 1024, 16, 64, (0,), 1, "digest")
@@ -53,6 +56,7 @@ class FakeProcess:
 
     def __init__(self, pid: int, program: str, options: LaunchOptions) -> None:
         self.pid = pid
+        self.parent: int | None = None
         self.program = program
         self.tenant = options.tenant
         self.options = options
@@ -61,14 +65,20 @@ class FakeProcess:
         """A test may open one in the core."""
         self.started = 1000.0
         self.usage = UsageRecord(3, 10, 4, 29, 0, 2, 1500, 420_000)
+        self.cpu_ns = 1_500_000
         self.log = EventLog()
         self.log.add("start", {"pid": pid})
         self.error: SymphonyError | None = None
         self.value: Any = None
         self.ended = asyncio.Event()
+        self.timeline: Timeline | None = Timeline() if options.trace else None
+        self.began_ns = 0
         self.released = asyncio.Event()
         """A test sets it to let `wait_for_release` go on."""
         self.task: asyncio.Task[None] | None = None
+
+    def usage_within(self, most: int) -> UsageRecord:
+        return self.usage
 
     @property
     def output(self) -> str:
@@ -76,6 +86,13 @@ class FakeProcess:
 
     def events(self) -> AsyncIterator[Event]:
         return self.log.read()
+
+    def cursor(self, after: int = 0) -> Cursor:
+        return self.log.cursor(after)
+
+    @property
+    def event_count(self) -> int:
+        return len(self.log.events)
 
     async def wait(self) -> Any:
         await self.ended.wait()
@@ -122,8 +139,10 @@ class FakeRuntime:
         self.broken = ""
         """Why no model works."""
         self.asked_ready = 0
+        self.tally = Tally()
+        self.crew = None
         self.launched: list[tuple[str | bytes | Path, dict[str, Any], LaunchOptions]] = []
-        self._programs: dict[str, FakeInfo] = {}
+        self._programs: dict[str, dict[str, FakeInfo]] = {}
         self._contents: dict[str, bytes] = {}
         self._processes: dict[int, FakeProcess] = {}
 
@@ -142,7 +161,7 @@ class FakeRuntime:
     async def launch(self, program: str | Path | bytes, args: Mapping[str, Any], options: LaunchOptions) -> FakeProcess:
         self.launched.append((program, dict(args), options))
         if isinstance(program, str):
-            info = self.program(program)
+            info = self.program(program, tenant=options.tenant)
             name, content = info.name, self._contents[info.id]
         else:
             content = program.read_bytes() if isinstance(program, Path) else program  # noqa: ASYNC240
@@ -168,34 +187,37 @@ class FakeRuntime:
             raise NotFound(f"there is no process {pid}", "symphony ps lists them")
         return self._processes[pid]
 
-    async def upload(self, source: str | Path | bytes, /, name: str | None = None) -> FakeInfo:
+    async def upload(
+        self, source: str | Path | bytes, /, name: str | None = None, *, tenant: str = "local"
+    ) -> FakeInfo:
         assert isinstance(source, bytes), "http and cli upload content only"
         ident = "sha256-" + hashlib.sha256(source).hexdigest()
         if name is not None and not name.replace("-", "").isalnum():
             raise Invalid(f"{name!r} is not a program name", "letters, digits and -")
-        taken = next((info for info in self._programs.values() if info.name == name and info.id != ident), None)
+        taken = next((info for info in self.programs(tenant=tenant) if info.name == name and info.id != ident), None)
         if taken is not None:
             raise Exists(f"the name {name!r} is taken")
-        fresh = ident not in self._programs
-        info = self._programs.setdefault(ident, FakeInfo(ident, name or ident[:12], "python", len(source)))
+        programs = self._programs.setdefault(tenant, {})
+        fresh = ident not in programs
+        info = programs.setdefault(ident, FakeInfo(ident, name or ident[:12], "python", len(source)))
         info.fresh, info.names = fresh, (info.name,)
         if b"@main" in source:
             info.parameters = {"prompt": "str", "n": "int"}
         self._contents[ident] = source
         return info
 
-    def programs(self) -> list[FakeInfo]:
-        return list(self._programs.values())
+    def programs(self, *, tenant: str = "local") -> list[FakeInfo]:
+        return list(self._programs.get(tenant, {}).values())
 
-    def program(self, ref: str) -> FakeInfo:
-        for info in self._programs.values():
+    def program(self, ref: str, *, tenant: str = "local") -> FakeInfo:
+        for info in self.programs(tenant=tenant):
             if ref in (info.id, info.name):
                 return info
         raise NotFound(f"there is no program {ref!r}", "symphony programs ls lists them")
 
-    def remove_program(self, ref: str) -> None:
-        info = self.program(ref)
-        del self._programs[info.id], self._contents[info.id]
+    def remove_program(self, ref: str, *, tenant: str = "local") -> None:
+        found = self.program(ref, tenant=tenant)
+        del self._programs[tenant][found.id]
 
     def model_infos(self) -> list[ModelInfo]:
         return self.models
@@ -205,15 +227,18 @@ class FakeRuntime:
         if self.broken:
             raise Unavailable(self.broken, "mend it")
 
-    def view(self, process: FakeProcess) -> View:
-        activity = Inspector(self.core).activity(process.session)
+    def state(self, process: FakeProcess) -> str:
+        return process.state.value
+
+    def view(self, process: FakeProcess, most: int = param.MAX_SURVEY_PAGES) -> View:
+        activity = Inspector(self.core).activity(process.session, most)
         return View(process.state.value, ["tool"] if process.program == "wait" else [], activity)
 
     def gauges(self) -> list[ModelGauge]:
         return Inspector(self.core).gauges()
 
-    def operator(self, tenant: str) -> Operator:
-        return Operator(self.core, Principal(tenant, tenant, share=True))
+    def operator(self, tenant: str, user: str = "") -> Operator:
+        return Operator(self.core, Principal(tenant, user or tenant, share=True))
 
     async def write(self, path: str, text: str, tenant: str = "local", base: str | None = None) -> int:
         """A named file with that text, and its session's id, which has it open. `base`: what it is a fork of."""
@@ -297,12 +322,13 @@ BEHAVIOURS: dict[str, Callable[[FakeProcess, dict[str, Any]], Awaitable[Any]]] =
 
 
 def parse_sse(text: str) -> list[tuple[str, Any]]:
-    """The events of a stream, strictly as our server must frame them: one `event:` and one `data:` line each."""
+    """The events of a stream, strictly as our server must frame them: one `id:`, `event:` and `data:` line each."""
     events: list[tuple[str, Any]] = []
     assert text.endswith("\n\n")
     for block in text[:-2].split("\n\n"):
         if block.startswith(":"):
             continue
-        event, data = block.split("\n")
+        ident, event, data = block.split("\n")
+        assert int(ident.removeprefix("id: ")) > len(events)
         events.append((event.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return events

@@ -18,8 +18,10 @@ R = TypeVar("R")
 class Server(Generic[R]):
     """Serves `runtime` (the real one or a fake), which lives in this server's event loop, while the block lasts."""
 
-    def __init__(self, runtime: R) -> None:
+    def __init__(self, runtime: R, **options: Any) -> None:
+        """`options`: of the application."""
         self.runtime = runtime
+        self._options = options
         self.listener = bind("127.0.0.1", 0)
         self.url = url_of(self.listener)
         self._started = threading.Event()
@@ -58,6 +60,7 @@ class Server(Generic[R]):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         runtime = cast("Any", self.runtime)
         with self.listener:
-            async with runtime, serving(create_app(cast("Runtime", runtime)), self.listener):
+            self.app = create_app(cast("Runtime", runtime), **self._options)
+            async with runtime, serving(self.app, self.listener):
                 self._started.set()
                 await self._stop.wait()

@@ -16,8 +16,8 @@ from symphony.http.app import create_app
 Client = TestClient[web.Request, web.Application]
 
 
-def with_server(test: Callable[[Client, FakeRuntime], Awaitable[None]], **options: Any) -> None:
-    """Start, run `test(client, runtime)`, stop; the whole within 30 s."""
+def with_server(test: Callable[[Client, FakeRuntime], Awaitable[None]], *, seconds: float = 30, **options: Any) -> None:
+    """Start, run `test(client, runtime)`, stop; the whole within `seconds`."""
 
     async def scenario() -> None:
         async with FakeRuntime() as runtime:
@@ -26,7 +26,7 @@ def with_server(test: Callable[[Client, FakeRuntime], Awaitable[None]], **option
                 await test(client, runtime)
 
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(seconds):
             await scenario()
 
     asyncio.run(bounded())

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import cast
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from fake_runtime import FakeRuntime
 from server_fixture import Client, error_of, with_server
 
-from symphony.errors import Invalid, Unavailable
+from symphony.access.gate import Gate
+from symphony.access.identity import Role
+from symphony.access.keys import KeyFile
+from symphony.errors import Invalid, LimitExceeded, Unavailable
 from symphony.host import Runtime
 from symphony.http.app import create_app
 from symphony.http.guard import check_bind, is_loopback
 from symphony.http.server import bind, url_of
+from symphony.http.wire import encode
 
 
 def test_unknown_routes_and_methods() -> None:
@@ -35,11 +41,48 @@ def test_unknown_routes_and_methods() -> None:
     with_server(test)
 
 
+def test_bodies_that_do_not_unpack_and_expectations_that_nobody_knows(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        for packing in ("gzip", "deflate"):
+            answer = await client.post(
+                "/v1/run", data=b"no such thing", headers={"Content-Encoding": packing, "Connection": "close"}
+            )
+            assert answer.status == 400
+            assert (await error_of(answer))["code"] == "invalid"
+        assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+        assert (await client.get("/healthz", headers={"Expect": "foo"})).status == 200
+        met = await client.post("/v1/run", data=b"complete", expect100=True)
+        assert (await met.json())["result"] == "Once upon a time"
+
+    with_server(test)
+
+
+def test_expectations_come_after_the_key(tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    keys.add("acme", "ann", [Role.RUN])
+
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        answer = await client.get("/v1/programs", headers={"Expect": "foo"})
+        assert answer.status == 401
+        assert (await error_of(answer))["code"] == "permission-denied"
+
+    with_server(test, gate=Gate(keys))
+
+
+def test_a_deep_value_with_half_a_character() -> None:
+    for depth in range(300, 1000, 50):
+        value: Any = "\ud800"
+        for _ in range(depth):
+            value = [value]
+        with suppress(LimitExceeded):
+            assert encode(value) == b"[" * depth + b'"?"' + b"]" * depth
+
+
 def test_a_bug_is_logged_with_its_stack_and_shown_without(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(client: Client, runtime: FakeRuntime) -> None:
-        monkeypatch.setattr(runtime, "programs", lambda: 1 / 0)
+        monkeypatch.setattr(runtime, "programs", lambda **_: 1 / 0)  # type: ignore[reportUnknownLambdaType]
         answer = await client.get("/v1/programs")
         assert answer.status == 500
         error = await error_of(answer)

@@ -119,7 +119,7 @@ def test_what_cannot_be_asked() -> None:
         for query in ({"what": "text"}, {"what": "stat"}, {"what": "tokens"}):
             assert "is a directory" in (await refused(client, "GET", "/", 400, **query))["message"]
         assert (await refused(client, "GET", "/a", 400, wat="1"))["hint"] == "known here: what, tree, du"
-        assert (await client.put("/v1/fs/a")).status == 405
+        assert (await client.patch("/v1/fs/a")).status == 405
         assert (await client.get("/v1/fsx")).status == 404
 
     with_server(test)

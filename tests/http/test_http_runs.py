@@ -11,6 +11,7 @@ from fake_runtime import FakeRuntime, parse_sse
 from server_fixture import Client, error_of, eventually, with_server
 
 from symphony import param
+from symphony.http.context import BODIES
 from symphony.process.process import State
 
 SSE = {"Accept": "text/event-stream"}
@@ -166,7 +167,7 @@ def test_detached_runs_outlive_their_client_and_can_be_read_again() -> None:
         assert (answer.status, await answer.json()) == (202, {"pid": 1})
         assert answer.headers["Location"] == "/v1/processes/1"
         first = await client.get("/v1/processes/1/events")
-        assert await first.content.readuntil(b'{"pid":1}\n\n') == b'event: start\ndata: {"pid":1}\n\n'
+        assert await first.content.readuntil(b'{"pid":1}\n\n') == (b'id: 1\nevent: start\ndata: {"pid":1}\n\n')
         first.close()
         runtime.process(1).released.set()
         for _ in range(2):
@@ -279,5 +280,53 @@ def test_argument_size_and_absence(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (await error_of(answer))["code"] == "limit-exceeded"
         for body in (b"", b" \n", b"{}"):
             assert (await (await client.post("/v1/programs/prog/run", data=body)).json())["result"] == {}
+
+    with_server(test)
+
+
+def test_a_body_that_does_not_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(param, "HTTP_BODY_SECONDS", 0.1)
+
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
+        writer.write(b"POST /v1/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf of it")
+        answer = await reader.readuntil(b"}}")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"did not arrive within 0.1 s" in answer
+        writer.close()
+        assert runtime.launched == []
+
+    with_server(test)
+
+
+def test_bodies_in_flight_have_a_limit_of_a_tenant_and_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(param, "MAX_BODY_BYTES_PER_TENANT", 1000)
+
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        async def half(size: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            """A request that has sent `size` bytes of a body that goes on."""
+            reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
+            writer.write(b"POST /v1/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n" + b"#" * size)
+            return reader, writer
+
+        bodies = client.server.app[BODIES]  # type: ignore[attr-defined]
+        _, first = await half(600)
+        await eventually(lambda: bodies._held.total() == 600)
+        reader, second = await half(401)
+        refused = await reader.readuntil(b"}}")
+        assert refused.startswith(b"HTTP/1.1 429 ")
+        assert b"1000 bytes" in refused
+        monkeypatch.setattr(param, "MAX_BODY_BYTES_AT_ONCE", 900)
+        reader, third = await half(350)
+        assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 503 ")
+        for writer in (first, second, third):
+            writer.close()
+        await eventually(lambda: not bodies._held)
+        assert (await client.post("/v1/run", data=b"#" * 800 + b"\necho")).status == 200
+        running = asyncio.create_task(client.post("/v1/run", data=b"#" * 800 + b"\nwait"))
+        await eventually(lambda: len(runtime.processes()) == 2)
+        assert not bodies._held, "a running program does not count"
+        runtime.process(2).released.set()
+        assert (await running).status == 200
 
     with_server(test)

@@ -214,3 +214,21 @@ def test_the_audit_finds_it(spoil: Callable[[Kvfs, File], None]) -> None:
     spoil(kvfs, f)
     with pytest.raises(InternalError, match="KVFS integrity"):
         check_integrity(kvfs)
+
+
+def test_a_cached_page_that_nobody_else_holds_is_written_in_place_where_a_copy_would_not_fit() -> None:
+    kvfs = make(6)
+    f, other = kvfs.create("t", "t", "m"), kvfs.create("t", "t", "m")
+    append(kvfs, f, [1] * 16)
+    append(kvfs, other, [2] * 4)
+    kvfs.truncate(f, 14)  # its last page stays in the cache, as it was
+    kvfs.begin(f, [3] * 6)
+    assert kvfs.reserve(f, 20) == Shortage(1, None), "one to grow, none for a copy"
+    last = f.pages[3]
+    kvfs.drop(other)
+    assert kvfs.reserve(f, 20) == []
+    assert f.pages[3] == last
+    assert last not in kvfs.arenas["m"].cache.key_of
+    kvfs.commit(f, 20)
+    kvfs.settle(f, 20)
+    check_integrity(kvfs)

@@ -12,6 +12,7 @@ from symphony.core.core import Core
 from symphony.core.inspect import Inspector
 from symphony.engine.fake import FakeEngine
 from symphony.errors import Cancelled, InternalError, LimitExceeded, TimedOut, Unavailable
+from symphony.outside.grants import NOTHING
 from symphony.param import MAX_FINISHED_PROCESSES
 from symphony.process.process import LaunchOptions, Process, State
 from symphony.process.table import ProcessTable
@@ -70,7 +71,7 @@ class Stage:
 
     def launch(self, tenant: str = "a", argument: str = "", **options: Any) -> Process:
         launch = LaunchOptions(tenant=tenant, **options)
-        return self.table.launch(None, "program", argument, launch, {})  # type: ignore[arg-type]
+        return self.table.launch(None, "program", argument, launch, NOTHING)  # type: ignore[arg-type]
 
     async def finish(self, process: Process) -> None:
         await asyncio.sleep(0)  # it has had its turn

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from symphony.access.identity import check_name
 from symphony.core.core import Core
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import Batch, RowResult
-from symphony.errors import Unavailable
-from symphony.process.probe import Probe
+from symphony.errors import Invalid, Unavailable
+from symphony.process.probe import PROBE, Probe
 from symphony.syscall.inbox import Inbox
 
 
@@ -52,6 +53,11 @@ async def probing(engines: Sequence[Device], every: float = 0.0, seconds: float 
     core.check_integrity()
     await core.close()
     await running
+
+
+def test_no_tenant_has_the_name_of_its_sessions() -> None:
+    with pytest.raises(Invalid):
+        check_name(PROBE, "tenant")
 
 
 def test_every_model_runs_a_token() -> None:

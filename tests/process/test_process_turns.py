@@ -13,6 +13,7 @@ import pytest
 from symphony.core.core import Core
 from symphony.engine.fake import FakeEngine
 from symphony.errors import Cancelled
+from symphony.outside.grants import NOTHING
 from symphony.process import table
 from symphony.process.process import LaunchOptions, Process
 from symphony.process.table import ProcessTable
@@ -66,7 +67,9 @@ class Stage:
         self.log: list[str] = []
         self.asked: list[Guest] = []
         self.over = asyncio.Event()
-        monkeypatch.setattr(table, "time", SimpleNamespace(thread_time_ns=lambda: self.now))
+        monkeypatch.setattr(
+            table, "time", SimpleNamespace(thread_time_ns=lambda: self.now, monotonic_ns=lambda: self.now)
+        )
 
     def instantiate(self, program: Any, caller: Process, limits: Any, on_wake: Callable[[Any], None]) -> Guest:
         return Guest(self, caller, on_wake, caller.program, caller.program == "spinner")
@@ -102,7 +105,7 @@ def play(rows: int, slices: int, length: int, monkeypatch: pytest.MonkeyPatch) -
         processes = ProcessTable(stage, core, InstanceLimits())  # type: ignore[arg-type]
         options = LaunchOptions(wall_seconds=float("inf"), cpu_seconds=float("inf"))
         for name in ["spinner", *["row"] * rows]:
-            processes.launch(None, name, "", options, {})  # type: ignore[arg-type]
+            processes.launch(None, name, "", options, NOTHING)  # type: ignore[arg-type]
         await stage.over.wait()
         for process in processes.all():
             processes.kill(process, Cancelled("the test is over"))

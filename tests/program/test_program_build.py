@@ -57,18 +57,22 @@ def test_a_folder_becomes_a_component(sandbox: Sandbox, cache: Path, tmp_path: P
     asyncio.run(main())
 
 
+PEEKS = """
+try:
+    import pytest
+except ModuleNotFoundError:
+    import lip
+    lip.encode('x')
+"""
+"""componentize-py bundles the active site-packages unless it is kept from it: pytest must not be found."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("def broken(:\n", r'broken.py cannot be built:\n  File "broken.py", line 1\n    def broken\(:'),
-        ("import lip\nlip.encode('x')\n", r"(?s)line 2, in <module>\n    lip.encode\(.x.\)\n.*runs during the build"),
-    ],
-)
-def test_what_cannot_be_built_says_why(source: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text(source)
+def test_what_cannot_be_built_says_why(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(PEEKS)
     (tmp_path / "out.wasm").write_bytes(b"the old one")
+    message = r"(?s)broken.py cannot be built:\n.*line 6, in <module>\n    lip.encode\(.x.\)\n.*runs during the build"
     with pytest.raises(InvalidProgram, match=message):
         build(tmp_path / "broken.py", tmp_path / "out.wasm")
     assert (tmp_path / "out.wasm").read_bytes() == b"the old one"
@@ -103,12 +107,3 @@ def test_the_kit_is_found_here() -> None:
     kit = find_kit()
     names = {file.name for file in kit.files()}
     assert {"world.wit", "poll.wit", "__init__.py", "_interpreter.py"} <= names
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_nothing_of_this_environment_gets_in(tmp_path: Path) -> None:
-    """componentize-py bundles the active site-packages unless it is kept from it: pytest must not be found."""
-    (tmp_path / "peeks.py").write_text("import pytest\n")
-    with pytest.raises(InvalidProgram, match="No module named 'pytest'"):
-        build(tmp_path / "peeks.py", tmp_path / "out.wasm")

@@ -55,6 +55,11 @@ BAD = {
         b"from lip import emit as main\nfrom other import main as m\n@m\ndef f(): ...\n",
         "no entry point",
     ),
+    "packages": (
+        b"# /// script\n# dependencies = ['numpy']\n# ///\n" + SOURCE.encode(),
+        r"packages \(numpy\), and none are",
+    ),
+    "block without end": (b"# /// script\n# dependencies = []\n" + SOURCE.encode(), "does not end"),
     "return outside": (b"return 1\n", "'return' outside function"),
 }
 
@@ -191,3 +196,39 @@ def test_the_interpreter_is_built_once(programs: Programs, runner: asyncio.Runne
     made = path.stat().st_mtime_ns
     assert ensure(cache).stat().st_mtime_ns == made
     assert [p for p in path.parent.iterdir() if p.name.startswith("build-")] == []
+
+
+def test_a_path_brings_its_packages(
+    programs: Programs, runner: asyncio.Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a builder that does not read the source: fetching packages has tests of its own."""
+    seen: list[Path] = []
+
+    def build(source: Path, out: Path) -> None:
+        seen.append(source)
+        out.write_bytes(WASM)
+
+    monkeypatch.setattr("symphony.program.build.build", build)
+    monkeypatch.setattr(programs, "_cache", tmp_path / "cache")
+    path = tmp_path / "app.py"
+    path.write_text(f"# /// script\n# dependencies = ['tabulate']\n# ///\n{SOURCE}")
+    info = runner.run(programs.upload(path))
+    assert (info.name, info.kind) == ("app", "component")
+    assert runner.run(programs.load(path)).name == "app"
+    assert runner.run(programs.load(str(path))).called == ("app",)
+    assert seen == [path], "built once"
+    with pytest.raises(InvalidProgram, match="tabulate"):
+        runner.run(programs.load(path.read_text()))
+    programs.remove("app")
+
+
+def test_what_is_known_of_a_program_is_forgotten_with_it(programs: Programs, runner: asyncio.Runner) -> None:
+    first = runner.run(programs.upload(SOURCE, "known"))
+    assert programs.get("known") is programs.get("known")
+    second = runner.run(programs.upload(SOURCE + "x = 1\n", "known"))
+    assert programs.get("known").id == second.id != first.id
+    programs.remove("known")
+    with pytest.raises(NotFound):
+        programs.get("known")
+    assert programs.get(first.id).names == ()
+    programs.remove(first.id)

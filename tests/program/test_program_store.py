@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from symphony import param
-from symphony.errors import Invalid, LimitExceeded, NotFound
-from symphony.program.store import Store
+from symphony.errors import Invalid, LimitExceeded, NoSpace, NotFound
+from symphony.program import store as module
+from symphony.program.store import Store, all_stores, home_of
 
 
 @pytest.fixture
@@ -96,3 +97,33 @@ def test_too_large_and_badly_named_uploads_are_refused(store: Store, monkeypatch
     with pytest.raises(LimitExceeded, match=str(param.MAX_UPLOAD_BYTES)):
         store.add(bytes(param.MAX_UPLOAD_BYTES + 1), "component")
     assert store.list() == []
+
+
+def test_a_tenant_s_programs_take_so_much_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path, quota=10)
+    first = store.add(b"12345", "python", "a")
+    with pytest.raises(NoSpace, match="have 5 bytes, and this one 6"):
+        store.add(b"123456", "python", "b")
+    assert store.add(b"12345", "python", "b").id == first.id, "nothing new"
+    store.add(b"54321", "python", "a")
+    with pytest.raises(NoSpace):
+        store.add(b"x", "python")
+    store.remove(first.id)
+    store.add(b"x", "python", "c")
+    monkeypatch.setattr(module, "MAX_PROGRAMS_PER_TENANT", 2)
+    with pytest.raises(NoSpace, match="2 stored programs"):
+        store.add(b"y", "python")
+    with pytest.raises(NoSpace, match="2 names"):
+        store.add(b"x", "python", "d")
+    store.add(b"x", "python", "a")
+
+
+def test_tenants_have_stores_of_their_own(tmp_path: Path) -> None:
+    assert home_of(tmp_path, "local") == tmp_path
+    acme, beta = (Store(home_of(tmp_path, tenant)) for tenant in ("acme", "beta"))
+    info = acme.add(b"x = 1", "python", "a")
+    assert (info.id in acme, info.id in beta, beta.list()) == (True, False, [])
+    assert sum(info.id in store for store in all_stores(tmp_path)) == 1
+    for name in ("", "..", "a/b", "../b", "Acme", ".a", "a\n", "a" * 65):
+        with pytest.raises(Invalid):
+            home_of(tmp_path, name)

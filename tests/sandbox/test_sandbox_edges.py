@@ -299,3 +299,17 @@ spin(3000)   # a leaked argument alone would be 15 MB
 gc.collect()
 assert (pages() - before) * 4096 < 6 << 20, (pages() - before) * 4096
 """)
+
+
+def test_as_many_sandboxes_as_there_is_room_for() -> None:
+    """Each has a share of the address space; wasmtime aborts where it gets none (seen: SIGABRT)."""
+    child("""
+held = []
+try:
+    while len(held) < 10: held.append(Sandbox(SandboxConfig(), {}, {}))
+except Unavailable as error: assert "address space" in error.message and "max_instances" in error.hint, error
+assert 1 <= len(held) < 10
+held.pop().close()
+held.append(Sandbox(SandboxConfig(), {}, {}))
+alive()
+""")

@@ -30,6 +30,17 @@ def test_a_tenant_beyond_its_own_limit_waits_while_others_do_not() -> None:
     assert admission.ended("a") == [2]
 
 
+def test_limits_of_single_tenants() -> None:
+    limits = AdmissionLimits(live=10, live_per_tenant=2, waiting_per_tenant=2, live_of={"a": 1}, waiting_of={"a": 1})
+    admission = Admission[int](limits)
+    assert [admission.ask(i, "a") for i in range(2)] == [True, False]
+    with pytest.raises(LimitExceeded) as caught:
+        admission.ask(2, "a")
+    assert caught.value.retry_after == 1.0
+    assert [admission.ask(i, "b") for i in range(3, 7)] == [True, True, False, False]
+    assert admission.ended("a") == [1]
+
+
 def test_nobody_overtakes_the_waiting_launches_of_the_same_tenant() -> None:
     admission = Admission[int](AdmissionLimits(live=1))
     assert admission.ask(0, "a")
@@ -107,3 +118,17 @@ def test_random_histories_lose_nobody_and_keep_the_limits(seed: int) -> None:
             live[waiting.pop(begun)] += 1
     assert not waiting
     assert (admission.live, admission.waiting) == (0, 0)
+
+
+def test_who_cannot_wait_is_refused_without_a_trace() -> None:
+    admission = Admission[int](AdmissionLimits(live=3, live_per_tenant=2, waiting=1))
+    assert admission.ask_now("a")
+    assert admission.ask_now("a")
+    assert not admission.ask_now("a")
+    assert admission.ask_now("b")
+    assert not admission.ask_now("b")
+    assert not admission.ask(1, "a")
+    assert (admission.live, admission.waiting) == (3, 1)
+    admission.ended("b")
+    assert not admission.ask_now("a"), "somebody of the tenant waits, and its places are taken"
+    assert admission.ended("a") == [1]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import manual, signatures
+from . import former, manual, records, signatures
 from .library import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +17,8 @@ def outputs(root: Path) -> dict[Path, str]:
     library = load(root / "wit")
     return {
         root / "runtime/symphony/syscall/signatures.py": signatures.render(library),
+        root / "runtime/symphony/syscall/former.py": former.render(library, former.archived(root / "wit")),
+        root / "guest_sdk/python/lip/testing/_records.py": records.render(library, "symphony:lip"),
         root / "docs/syscalls.md": manual.render(library, "symphony:lip/lip"),
     }
 

@@ -17,6 +17,7 @@ from . import fs
 from ._entry import main
 from ._model import ModelInfo, decode, encode, models
 from .batch import Draft, pred_all
+from .child import Child, Limits, spawn
 from .constraint import Constraint
 from .context import Context
 from .distribution import Dist
@@ -34,13 +35,17 @@ from .errors import (
     TimedOut,
     Unavailable,
 )
+from .ipc import Channel, channel, receive
 from .lock import Lock
 from .stream import Chunk, Completion, Stream
-from .tools import Tool, Usage, emit, log, now, sleep, tool, tools, usage
+from .tools import Tool, Usage, emit, log, now, pid, sleep, tenant, tool, tools, usage
+from .web import Response, fetch
 
 __all__ = [
     "Busy",
     "Cancelled",
+    "Channel",
+    "Child",
     "Chunk",
     "Completion",
     "Constraint",
@@ -52,26 +57,34 @@ __all__ = [
     "Internal",
     "Invalid",
     "LimitExceeded",
+    "Limits",
     "Lock",
     "ModelInfo",
     "NoSpace",
     "NotFound",
     "PermissionDenied",
+    "Response",
     "Stream",
     "TimedOut",
     "Tool",
     "Unavailable",
     "Usage",
+    "channel",
     "decode",
     "emit",
     "encode",
+    "fetch",
     "fs",
     "log",
     "main",
     "models",
     "now",
+    "pid",
     "pred_all",
+    "receive",
     "sleep",
+    "spawn",
+    "tenant",
     "tool",
     "tools",
     "usage",

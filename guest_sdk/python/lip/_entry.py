@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from . import _host
 from ._arguments import ArgumentError, Parameters
 from ._loop import Loop
-from ._report import report
+from ._report import advice, report
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -121,7 +121,5 @@ def encode_result(result: Any) -> str:
     try:
         return json.dumps(result, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise Failure(
-            f"the result is not a JSON value: {error}\n"
-            "  hint: return str, int, float, bool, None, or lists and dicts of them"
-        ) from None
+        hint = advice(error) or "return str, int, float, bool, None, or lists and dicts of them"
+        raise Failure(f"the result is not a JSON value: {error}\n  hint: {hint}") from None

@@ -32,6 +32,7 @@ class _Absent:
 
 Err: type[Exception]
 constraint: Any
+fetch: Any
 infer: Any
 ipc: Any
 kvfs: Any
@@ -45,7 +46,7 @@ types: Any
 
 try:
     from componentize_py_types import Err  # type: ignore[no-redef]
-    from lip_world.imports import constraint, infer, ipc, kvfs, log, model, poll, process, tool, types
+    from lip_world.imports import constraint, fetch, infer, ipc, kvfs, log, model, poll, process, tool, types
     from lip_world.imports import monotonic_clock as clock
 except ImportError:
 
@@ -55,7 +56,7 @@ except ImportError:
         value: Any
 
     constraint, infer, ipc = (_Absent(name, _OUTSIDE) for name in ("constraint", "infer", "ipc"))
-    kvfs, log, model = (_Absent(name, _OUTSIDE) for name in ("kvfs", "log", "model"))
+    fetch, kvfs, log, model = (_Absent(name, _OUTSIDE) for name in ("fetch", "kvfs", "log", "model"))
     clock, poll, process, tool, types = (
         _Absent(name, _OUTSIDE) for name in ("clock", "poll", "process", "tool", "types")
     )
@@ -64,7 +65,7 @@ except ImportError:
 @contextlib.contextmanager
 def absent(advice: str) -> Iterator[None]:
     """While a component is built there are bindings but no host: calling one would end the build without a word."""
-    names = ("constraint", "infer", "ipc", "kvfs", "log", "model", "process", "tool")
+    names = ("constraint", "fetch", "infer", "ipc", "kvfs", "log", "model", "process", "tool")
     kept = {name: globals()[name] for name in names}
     globals().update({name: _Absent(name, advice) for name in names})
     try:

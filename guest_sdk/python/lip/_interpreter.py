@@ -15,7 +15,9 @@ import random
 import sys
 import types
 
-from . import _entry, _inspect, _rehearsal, _report, _snapshot
+from . import _entry, _inspect, _rehearsal, _report, _snapshot, openai
+
+__all__ = ["LipWorld", "freeze", "openai"]
 
 STDLIB = """
 _ast_unparse _colorize _strptime abc annotationlib argparse array ast asyncio asyncio.taskgroups asyncio.timeouts

@@ -21,10 +21,13 @@ from ._sampling import count, ids, sampling, stops
 from .batch import Draft, draft_of
 from .constraint import Constraint, handle_of, split
 from .distribution import Dist
-from .errors import Invalid, call, from_wit
-from .fs import Stat, mode_of, stat_of
+from .errors import Closed, Invalid, call, from_wit
+from .fs import Stat, mode_of, stat_of, synced
+from .fs import sync as sync_path
 from .lock import Lock
 from .stream import Completion, Stream
+
+_CLOSED: Any = Closed("context", "use it inside its `async with` block, or go on with a fork made before")
 
 
 class Context:
@@ -70,6 +73,18 @@ class Context:
         context._begin(opened, file, Conversation(template))
         return context
 
+    @classmethod
+    def inherit(cls, name: str, *, model: str | None = None, **template: Any) -> Self:
+        """Take over a context that the program which started this one passed under that name; once.
+
+        Raises `NotFound` (the message lists the names), `Invalid` (it is of another model).
+        """
+        opened = open_model(model)
+        context = cls.__new__(cls)
+        file = call(_host.process.inherit, opened.handle, _host.text(name))
+        context._begin(opened, file, Conversation(template))
+        return context
+
     def fork(self) -> Self:
         """A copy-on-write clone: shares everything computed so far, carries the buffer along, then goes its own way."""
         context = type(self).__new__(type(self))
@@ -79,10 +94,10 @@ class Context:
 
     def close(self) -> None:
         """Close the file; what was not saved is gone. Closing twice is fine."""
-        if self._file is not None:
+        if self._file is not _CLOSED:
             self._idle.__exit__(None, None, None)
             self._file.__exit__(None, None, None)
-            self._file = None
+            self._file = self._idle = _CLOSED
 
     async def __aenter__(self) -> Self:
         return self
@@ -233,14 +248,14 @@ class Context:
         self._compute()
         other._compute()
         span = _span("append", start, other._length() if end is None else end)
-        call(self._file.append_from, other._file, span)
+        call(self._file.append_from, other.handle, span)
 
     def _compute(self) -> None:
         """`flush`, which holds up the whole program."""
         self._settle(reply=False)
         if self._buffer:
             none, readings = _host.infer.Outputs_None_(), readings_of(None, None, None, False)
-            call(_host.infer.predict, self._file, self._buffer.copy(), none, readings)
+            call(_host.infer.predict, self.handle, self._buffer.copy(), none, readings)
             self._buffer.clear()
 
     def pin(self) -> None:
@@ -259,10 +274,21 @@ class Context:
             raise Invalid(f"advise({what!r}) is not understood", "use 'will-need' or 'dont-need'")
         self._file.advise(known[what])
 
-    async def save(self, path: str, *, overwrite: bool = False) -> None:
-        """Give a snapshot of the context a name. It outlives the process; this context stays private."""
+    async def save(self, path: str, *, overwrite: bool = False, sync: bool = False) -> None:
+        """Give a snapshot of the context a name. It outlives the process; this context stays private.
+
+        With `sync` it outlives the host too: returns once the snapshot is on disk.
+        """
         await self.flush()
         call(self._file.save, _host.text(path), overwrite)
+        if sync:
+            await sync_path(path)
+
+    async def sync(self) -> None:
+        """Make the context's own file, which has a name (by `link`, or opened with `write`), outlive the host as it is
+        now: tokens, keys and values. Raises `NoSpace`, `Invalid` (no name), `Unavailable` (the host keeps nothing)."""
+        await self.flush()
+        await synced(call(self._file.sync))
 
     async def link(self, path: str) -> None:
         """Give the context's own file a name, or one more: whoever opens that with `write` edits this very file."""
@@ -383,7 +409,7 @@ class Context:
         outputs = _host.infer.Outputs_Every() if every else _last()
         lengths = [runs(visible, total) for visible in masks or ()]
         loop: Any = get_running_loop()
-        part = _parts.part(self._file, tokens, outputs, positions, lengths, kept is not None)
+        part = _parts.part(self.handle, tokens, outputs, positions, lengths, kept is not None)
         [answer] = await _parts.predict(loop, [part], readings, kept)
         if isinstance(answer, Exception):
             raise answer
@@ -440,8 +466,8 @@ class Context:
 
     @property
     def handle(self) -> Any:
-        """The host's file; for other modules of this package."""
-        return self._file
+        """The host's file, to hand it to the host: raises `Invalid` once it is closed, where that would trap."""
+        return self._file.closed if self._file is _CLOSED else self._file
 
     def take(self, tokens: str | int | Sequence[int] | None) -> list[int]:
         """What a prediction over `tokens` computes: what is buffered too. `taken` once it has been."""
@@ -459,13 +485,13 @@ class Context:
     def _suspend(self, tokens: list[int], outputs: Any, readings: Any) -> list[Any]:
         """A prediction that holds up the whole program."""
         try:
-            return _host.infer.predict(self._file, tokens, outputs, readings)
+            return _host.infer.predict(self.handle, tokens, outputs, readings)
         except _host.Err as error:
             raise from_wit(error.value) from None
 
     async def _predict(self, loop: Loop, tokens: list[int], outputs: Any, readings: Any) -> list[Any]:
         try:
-            prediction = _host.infer.pred(self._file, tokens, outputs, readings)
+            prediction = _host.infer.pred(self.handle, tokens, outputs, readings)
         except _host.Err as error:
             raise from_wit(error.value) from None
         try:
@@ -560,7 +586,7 @@ class Context:
             guesses,
         )
         held = self._file.length() if self._buffer else 0
-        generation = call(_host.infer.generate, self._file, self._buffer, record)
+        generation = call(_host.infer.generate, self.handle, self._buffer, record)
         if writer is not None:
             writer.lend()
         if own is not None:
@@ -572,7 +598,7 @@ class Context:
         buffer, self._buffer = self._buffer, []
 
         def restore() -> None:
-            if buffer and self._file is not None:
+            if buffer and self._file is not _CLOSED:
                 missing = held + len(buffer) - self._file.length()
                 if missing > 0:
                     self._buffer = buffer[len(buffer) - missing :] + self._buffer

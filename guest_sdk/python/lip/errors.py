@@ -100,6 +100,19 @@ BY_CODE: dict[str, type[Error]] = {
 }
 
 
+class Closed:
+    """Stands where the handle of something was that is closed: whatever is asked of it is `Invalid`."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        self._what = what
+        self._hint = hint
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise Invalid(f"this {self._what} was closed", self._hint)
+
+
 def from_wit(error: Any) -> Error:
     """The exception for an `error` record of the host."""
     kind = BY_CODE[error.code.name.lower().replace("_", "-")]

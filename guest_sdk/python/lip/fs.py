@@ -1,13 +1,16 @@
-"""Names of KV files: `lip.fs.ls`, `glob`, `stat`, `exists`, `mkdir`, `rename`, `unlink`, `link`. All answer at once."""
+"""Names of KV files: `lip.fs.ls`, `glob`, `stat`, `exists`, `mkdir`, `rename`, `unlink`, `link`, which answer at once,
+and `sync`, which is awaited."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from . import _host
+from ._loop import Loop
 from ._model import open_model
-from .errors import Invalid, NotFound, call
+from .errors import Invalid, NotFound, call, from_wit
 
 _CLASSES = ("owner", "tenant", "other")
 
@@ -140,3 +143,21 @@ def link(old: str, new: str, *, model: str | None = None) -> None:
     """Give a file a second name. It has to be the default model's, or that of the model named."""
     with call(_host.kvfs.KvFile.open, open_model(model).handle, _host.text(old), _host.kvfs.OpenFlags.WRITE) as file:
         call(file.link, _host.text(new))
+
+
+async def sync(path: str) -> None:
+    """Make the file of this name outlive the host, as it is now: tokens, keys and values. See `Context.sync`."""
+    await synced(call(_host.kvfs.sync, _host.text(path)))
+
+
+async def synced(running: Any) -> None:
+    """Wait for the end of a sync."""
+    loop = cast(Loop, asyncio.get_running_loop())
+    try:
+        with running.subscribe() as pollable:
+            await loop.wait(pollable)
+        outcome = running.get()
+    finally:
+        running.__exit__(None, None, None)
+    if outcome.__class__ is _host.Err:
+        raise from_wit(outcome.value)

@@ -56,7 +56,12 @@ async def tool(name: str, /, **arguments: Any) -> Any:
         text = json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise Invalid(f"the arguments of tool {name!r} are not JSON values: {error}") from None
-    running = call(_host.tool.call, _host.text(name), text)
+    return json.loads(await answer_of(call(_host.tool.call, _host.text(name), text)))
+
+
+async def answer_of(running: Any) -> Any:
+    """Wait for the answer of a tool or a place outside, and let go of the request, whatever happens. Raises what it
+    failed with."""
     pollable = running.subscribe()
     loop = cast(Loop, asyncio.get_running_loop())
     try:
@@ -69,7 +74,7 @@ async def tool(name: str, /, **arguments: Any) -> Any:
         running.__exit__(None, None, None)
     if answer.__class__ is _host.Err:
         raise from_wit(answer.value)
-    return json.loads(answer.value)
+    return answer.value
 
 
 def emit(text: object) -> None:
@@ -93,6 +98,16 @@ async def sleep(seconds: float) -> None:
 def now() -> float:
     """Seconds since the epoch."""
     return time.time()
+
+
+def pid() -> int:
+    """The process id, unique in the life of the host."""
+    return _host.process.pid()
+
+
+def tenant() -> str:
+    """The tenant that the program runs for."""
+    return _host.process.tenant()
 
 
 def usage() -> Usage:

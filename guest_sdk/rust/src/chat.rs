@@ -9,18 +9,12 @@
 
 use serde::Serialize;
 
-use crate::error::Result;
-
-#[derive(Clone, Serialize)]
-struct Message {
-    role: String,
-    content: String,
-}
+use crate::error::{Error, ErrorCode, Result};
 
 #[derive(Serialize)]
-struct Rendering<'a> {
-    messages: &'a [Message],
-    add_generation_prompt: bool,
+struct Turn<'a> {
+    role: &'a str,
+    content: &'a str,
 }
 
 /// The first `length` tokens of the file are the first `text` bytes of the rendered `messages` messages.
@@ -40,7 +34,10 @@ pub(crate) struct Step {
 /// Turns said so far, and how much of them is in the file.
 #[derive(Clone, Default)]
 pub(crate) struct Conversation {
-    messages: Vec<Message>,
+    /// Further variables of the template, each `"name":value,`.
+    template: String,
+    /// JSON objects.
+    messages: Vec<String>,
     text: String,
     marks: Vec<Mark>,
     /// The length at which the open reply began.
@@ -55,29 +52,55 @@ impl Conversation {
         !self.marks.is_empty()
     }
 
-    /// Add a turn; it is fed by the next `step`.
-    pub fn say(&mut self, role: &str, content: &str) {
-        self.messages.push(Message { role: role.into(), content: content.into() });
+    /// Set a variable of the template; the last value of a name counts.
+    pub fn set(&mut self, variable: &str, value: &impl Serialize) -> Result<()> {
+        self.template += &format!("{}:{},", serde_json::to_string(variable)?, serde_json::to_string(value)?);
+        Ok(())
+    }
+
+    /// A new one in the words of the same template.
+    pub fn anew(&self) -> Self {
+        Self { template: self.template.clone(), ..Self::default() }
+    }
+
+    /// Add a turn, with the fields of a JSON object or of nothing, `()`; it is fed by the next `step`.
+    pub fn say(&mut self, role: &str, content: &str, fields: &impl Serialize) -> Result<()> {
+        let mut message = turn(role, content)?;
+        match serde_json::to_string(fields)?.as_str() {
+            "null" | "{}" => {}
+            more if more.starts_with('{') => message.replace_range(message.len() - 1.., &format!(",{}", &more[1..])),
+            more => {
+                return Err(Error::new(ErrorCode::Invalid, format!("the fields of a turn are {more}"), "give a map"))
+            }
+        }
+        self.messages.push(message);
         self.unfed = true;
+        Ok(())
     }
 
     /// Start in a file that holds `length` tokens; `opening` is what the template renders before the first turn and the
     /// file does not need (its default system prompt, when the conversation goes on from a saved file).
-    pub fn begin(&mut self, length: u32, opening: Option<String>) {
+    pub fn begin(&mut self, length: u32, opening: Option<String>) -> Result<()> {
         self.marks = vec![Mark { length, text: 0, messages: 0 }];
         if let Some(opening) = opening {
-            self.messages = vec![Message { role: "system".into(), content: String::new() }];
+            self.messages = vec![turn("system", "")?];
             self.marks.push(Mark { length, text: opening.len(), messages: 1 });
             self.text = opening;
         }
+        Ok(())
+    }
+
+    /// The conversation whose rendering is `begin`'s opening.
+    pub fn opening(&self) -> Result<String> {
+        Ok(format!("{{{}\"messages\":[{}]}}", self.template, turn("system", "")?))
     }
 
     /// What feeds the turns, and with `reply` the template's opening of the assistant's reply.
     ///
     /// `length` is the file's, in tokens. Call `fed` once the step was taken.
     pub fn step(&mut self, render: impl Fn(&str) -> Result<String>, length: u32, reply: bool) -> Result<Step> {
-        let conversation = Rendering { messages: &self.messages, add_generation_prompt: reply };
-        let rendered = render(&serde_json::to_string(&conversation)?)?;
+        let (template, messages) = (&self.template, self.messages.join(","));
+        let rendered = render(&format!("{{{template}\"messages\":[{messages}],\"add_generation_prompt\":{reply}}}"))?;
         let (length, held) =
             if rendered.starts_with(&self.text) { (length, self.text.len()) } else { self.agree(&rendered) };
         let text = rendered[held..].to_owned();
@@ -103,12 +126,13 @@ impl Conversation {
     }
 
     /// The reply is complete: `text` as the file holds it, `content` without the stop token.
-    pub fn close_reply(&mut self, text: &str, content: String) {
+    pub fn close_reply(&mut self, text: &str, content: &str) -> Result<()> {
         self.reply = None;
         if !text.is_empty() {
             self.text.push_str(text);
-            self.messages.push(Message { role: "assistant".into(), content });
+            self.messages.push(turn("assistant", content)?);
         }
+        Ok(())
     }
 
     /// The file was truncated. In the middle of a turn there is no conversation left to go on with: the next turn starts
@@ -124,7 +148,11 @@ impl Conversation {
                 self.messages.truncate(mark.messages);
                 self.text.truncate(mark.text);
             }
-            _ => *self = Self::default(),
+            _ => *self = self.anew(),
         }
     }
+}
+
+fn turn(role: &str, content: &str) -> Result<String> {
+    Ok(serde_json::to_string(&Turn { role, content })?)
 }

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use serde::Serialize;
+
 use crate::bindings::symphony::lip::constraint;
 use crate::error::Result;
 use crate::model::{Model, Token};
@@ -18,14 +20,15 @@ pub struct Constraint {
 }
 
 impl Constraint {
-    /// JSON that fits a schema, for the default model, spaced like `{"a": 1, "b": 2}`. Errors: invalid, limit-exceeded.
-    pub fn json_schema(schema: &serde_json::Value) -> Result<Self> {
+    /// JSON that fits a schema (`json!({..})`, or anything that serialises to one), for the default model, spaced like
+    /// `{"a": 1, "b": 2}`, properties in the schema's order. Errors: invalid, limit-exceeded.
+    pub fn json_schema(schema: impl Serialize) -> Result<Self> {
         Self::json_schema_on(Model::open(None)?.as_ref(), schema, JsonSpacing::Spaced)
     }
 
     /// The same for a model, spaced as wished.
-    pub fn json_schema_on(model: &Model, schema: &serde_json::Value, spacing: JsonSpacing) -> Result<Self> {
-        let text = schema.to_string();
+    pub fn json_schema_on(model: &Model, schema: impl Serialize, spacing: JsonSpacing) -> Result<Self> {
+        let text = serde_json::to_string(&schema)?;
         Ok(Self { handle: constraint::Constraint::json_schema(&model.handle, &text, Some(spacing))? })
     }
 
@@ -83,6 +86,12 @@ impl Constraint {
     /// The tokens that may come next: bit j of word w is token 32 w + j. Errors: limit-exceeded.
     pub fn mask(&self) -> Result<Vec<u32>> {
         Ok(self.handle.mask()?)
+    }
+
+    /// Whether this token may come next. Errors: those of `mask`.
+    pub fn allows(&self, token: Token) -> Result<bool> {
+        let words = self.mask()?;
+        Ok(words.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1))
     }
 
     /// Tokens that come next whatever the model says; may be empty.

@@ -1,8 +1,7 @@
 //! Futures over the one call that can wait, `wasi:io/poll.poll`.
 //!
 //! A program is one tree of futures. [`block_on`] polls it while something in it was woken, and then waits in the host for
-//! everything that its leaves ([`ready`]) wait for. Only what became ready is polled again: [`join_all`] gives each child
-//! a waker of its own, so that a thousand branches cost no more a wake than one.
+//! everything that its leaves ([`ready`]) wait for.
 //!
 //! A leaf that could hold up the whole program in one call of the host asks first ([`alone`]): when all futures wait and
 //! nothing but that leaf could go on, it may.
@@ -11,7 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::pin::{pin, Pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,9 +130,9 @@ fn wait() {
 
 /// Whether a future was woken since it was last polled; passes the news on to who polls it.
 #[derive(Default)]
-struct Flag {
-    woken: AtomicBool,
-    parent: Mutex<Option<Waker>>,
+pub(crate) struct Flag {
+    pub(crate) woken: AtomicBool,
+    pub(crate) parent: Mutex<Option<Waker>>,
 }
 
 impl Wake for Flag {
@@ -144,68 +143,4 @@ impl Wake for Flag {
             parent.wake();
         }
     }
-}
-
-/// Run all futures concurrently; their outputs, in the order given.
-///
-/// ```ignore
-/// let texts = join_all((0..3).map(|i| branch(&ctx, i))).await.into_iter().collect::<Result<Vec<_>>>()?;
-/// ```
-pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    let mut children: Vec<Child<F>> = futures.into_iter().map(Child::new).collect();
-    poll_fn(|cx| {
-        let mut done = true;
-        for child in &mut children {
-            done &= child.advance(cx);
-        }
-        if done {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
-    children.into_iter().filter_map(|child| child.output).collect()
-}
-
-struct Child<F: Future> {
-    future: Pin<Box<F>>,
-    output: Option<F::Output>,
-    flag: Arc<Flag>,
-}
-
-impl<F: Future> Child<F> {
-    fn new(future: F) -> Self {
-        let flag = Flag { woken: AtomicBool::new(true), parent: Mutex::new(None) };
-        Self { future: Box::pin(future), output: None, flag: Arc::new(flag) }
-    }
-
-    /// Poll it if it was woken; true once its output is there.
-    fn advance(&mut self, cx: &Context<'_>) -> bool {
-        if self.output.is_some() {
-            return true;
-        }
-        if let Ok(mut parent) = self.flag.parent.lock() {
-            *parent = Some(cx.waker().clone());
-        }
-        if !self.flag.woken.swap(false, Ordering::Relaxed) {
-            return false;
-        }
-        let waker = Waker::from(self.flag.clone());
-        if let Poll::Ready(output) = self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            self.output = Some(output);
-        }
-        self.output.is_some()
-    }
-}
-
-/// Whichever completes first; the first one where both have.
-pub(crate) async fn race<T>(first: impl Future<Output = T>, second: impl Future<Output = T>) -> T {
-    let mut first = pin!(first);
-    let mut second = pin!(second);
-    poll_fn(|cx| match first.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(output),
-        Poll::Pending => second.as_mut().poll(cx),
-    })
-    .await
 }

@@ -1,7 +1,11 @@
 //! Names in the KV-cache file system; files themselves are [`crate::Context`]s.
 
+use std::rc::Rc;
+
 use crate::bindings::symphony::lip::kvfs;
 use crate::error::{ErrorCode, Result};
+use crate::executor::ready;
+use crate::model::Model;
 
 pub use kvfs::{Entry, Mode, Stat, Tier};
 
@@ -42,4 +46,30 @@ pub fn rename(old: &str, new: &str) -> Result<()> {
 /// Remove a name; contexts that are open stay usable. Or an empty directory.
 pub fn unlink(path: &str) -> Result<()> {
     Ok(kvfs::unlink(path)?)
+}
+
+/// Give a file of the default model a second name.
+pub fn link(old: &str, new: &str) -> Result<()> {
+    link_on(Model::open(None)?.as_ref(), old, new)
+}
+
+/// Give a file of a model a second name.
+pub fn link_on(model: &Model, old: &str, new: &str) -> Result<()> {
+    Ok(kvfs::KvFile::open(&model.handle, old, kvfs::OpenFlags::WRITE)?.link(new)?)
+}
+
+/// Make the file of this name outlive the host, as it is now: tokens, keys and values. See [`crate::Context::sync`].
+pub async fn sync(path: &str) -> Result<()> {
+    synced(kvfs::sync(path)?).await
+}
+
+/// Waits for the end of a sync.
+pub(crate) async fn synced(running: kvfs::Syncing) -> Result<()> {
+    let pollable = Rc::new(running.subscribe());
+    loop {
+        ready(&pollable).await;
+        if let Some(outcome) = running.get() {
+            return Ok(outcome?);
+        }
+    }
 }

@@ -20,37 +20,51 @@
 
 #![warn(missing_docs)]
 
+mod base64;
 #[doc(hidden)]
 pub mod bindings;
 mod chat;
+mod child;
 mod constraint;
 mod context;
 mod entry;
 mod error;
 mod executor;
 pub mod fs;
+mod input;
+mod ipc;
 mod lock;
 mod model;
 mod outside;
 mod parts;
+mod predict;
 mod sampling;
 mod stream;
 mod time;
+mod together;
+mod turns;
+mod web;
 
+pub use child::{spawn, spawn_with, Child, Limits};
 pub use constraint::{Allowed, Constraint, JsonSpacing};
-pub use context::{Advice, Context, Input, OpenFlags};
+pub use context::{Advice, Context, OpenFlags};
 #[doc(hidden)]
 pub use entry::NoArgs;
 pub use error::{Error, ErrorCode, Result};
-pub use executor::join_all;
+pub use input::Input;
+pub use ipc::{receive, Channel};
 pub use lock::{Lock, LockKind};
 pub use model::{decode, encode, models, Model, ModelInfo, Token};
-pub use outside::{emit, log, pid, tenant, tool, tools, usage, Level, ToolDescription, Usage};
+pub use outside::{emit, log, pid, tenant, tool, tools, usage, Level, Tool, Usage};
 pub use parts::{ask, pred_all, KeptRow, Placement};
 pub use sampling::{Distribution, Draft, Readings, Sampling};
+/// JSON of any shape: a literal, a value, and a text that is passed on as it is.
+pub use serde_json::{json, value::RawValue, Value};
 pub use stream::{Chunk, Completion, FinishReason, Ranked, Stream};
 pub use symphony_lip_macros::main;
-pub use time::{now, sleep, timeout};
+pub use time::{monotonic, now, sleep, timeout};
+pub use together::{join, join_all, select, try_join_all, Either, Tasks};
+pub use web::{fetch, Request, Response};
 
 /// `..default()` in struct literals.
 pub fn default<T: Default>() -> T {

@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::bindings::symphony::lip::{ipc, log as host_log, process, tool as host_tool};
 use crate::error::{Error, ErrorCode, Result};
 use crate::executor::ready;
 
 pub use host_log::Level;
-pub use host_tool::Description as ToolDescription;
 pub use process::Usage;
 
 /// Send text to the client's stream. Suspends the whole program while the client is far behind.
@@ -43,9 +43,44 @@ fn read<T: DeserializeOwned>(name: &str, answer: &str) -> Result<T> {
         .map_err(|e| Error::new(ErrorCode::Invalid, format!("the tool {name} answered something else: {e}"), ""))
 }
 
+/// A tool on offer.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// What [`tool`] takes.
+    pub name: String,
+    /// What it does, one paragraph.
+    pub summary: String,
+    /// JSON schema of its arguments, as the host wrote it; `schema.get().parse::<Value>()` reads it.
+    pub schema: Box<RawValue>,
+}
+
+impl Tool {
+    /// The tool in the format that chat templates expect (OpenAI's): `ctx.template("tools", functions)`.
+    pub fn as_function(&self) -> impl Serialize + '_ {
+        let function = Function { name: &self.name, description: &self.summary, parameters: &self.schema };
+        Offer { r#type: "function", function }
+    }
+}
+
+#[derive(Serialize)]
+struct Offer<'a> {
+    r#type: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    description: &'a str,
+    parameters: &'a RawValue,
+}
+
 /// The tools that this program may call, sorted by name.
-pub fn tools() -> Vec<ToolDescription> {
-    host_tool::list()
+pub fn tools() -> Result<Vec<Tool>> {
+    let read = |raw: host_tool::Description| {
+        Ok(Tool { name: raw.name, summary: raw.summary, schema: RawValue::from_string(raw.schema)? })
+    };
+    host_tool::list().into_iter().map(read).collect()
 }
 
 /// The process id, unique in the life of the host.

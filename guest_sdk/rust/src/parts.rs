@@ -3,10 +3,12 @@
 use std::rc::Rc;
 
 use crate::bindings::symphony::lip::infer;
-use crate::context::{Context, Input};
+use crate::context::Context;
 use crate::error::{Error, ErrorCode, Result};
 use crate::executor::{alone, ready};
+use crate::input::Input;
 use crate::model::Token;
+use crate::predict::nothing;
 use crate::sampling::{Distribution, Readings};
 
 /// A distribution that more can be asked about (`ask`), however its file changes; dropping it forgets it. At most 256.
@@ -26,15 +28,19 @@ pub struct Placement {
 /// `pred` for each of several contexts, in one step where they fit; the same is asked of all. Beam and tree search take a
 /// step a level with it, at about the price of one call.
 ///
-/// All of them start or none. Where some fail after that, the first error is returned, and the others hold their tokens.
+/// `pred_all(beams.iter_mut().map(|beam| (&mut beam.ctx, beam.token)), readings)`. All of them start or none. Where some fail after that, the first error is returned, and the others hold their tokens.
 /// Errors: those of `pred`.
-pub async fn pred_all(parts: &mut [(&mut Context, Vec<Token>)], readings: Readings) -> Result<Vec<Distribution>> {
-    let mut tokens = Vec::new();
-    for (context, new) in parts.iter_mut() {
-        let new = context.prepare(Input::from(&*new))?;
+pub async fn pred_all<'c, 't, I: Into<Input<'t>>>(
+    parts: impl IntoIterator<Item = (&'c mut Context, I)>,
+    readings: Readings,
+) -> Result<Vec<Distribution>> {
+    let (mut contexts, mut tokens) = (Vec::new(), Vec::new());
+    for (context, new) in parts {
+        let new = context.prepare(new.into())?;
         tokens.push([&context.buffer[..], &new].concat());
+        contexts.push(context);
     }
-    let wishes = parts.iter().zip(tokens).map(|((context, _), tokens)| infer::Part {
+    let wishes = contexts.iter().zip(tokens).map(|(context, tokens)| infer::Part {
         file: &context.file,
         tokens,
         outputs: infer::Outputs::Last,
@@ -43,7 +49,7 @@ pub async fn pred_all(parts: &mut [(&mut Context, Vec<Token>)], readings: Readin
         keep: false,
     });
     let answers = predict(&wishes.collect::<Vec<_>>(), &readings.record()).await?;
-    for ((context, _), answer) in parts.iter_mut().zip(&answers) {
+    for (context, answer) in contexts.iter_mut().zip(&answers) {
         if answer.is_ok() {
             context.buffer.clear();
         }
@@ -119,19 +125,6 @@ impl Context {
         let positions = Some(paths.iter().map(|path| first + path.len() as u32 - 1).collect());
         self.pred_placed(tokens, Placement { masks, positions }, readings).await
     }
-
-    /// Append `tokens[0]`, and as many of the others as the model would write behind it; all in one step. Greedy.
-    ///
-    /// What it writes: the accepted ones, and one more of its own, which is not appended.
-    pub async fn verify(&mut self, tokens: &[Token]) -> Result<Vec<Token>> {
-        let found = self.pred_every(tokens, Readings::default()).await?;
-        let mut drawn = found.iter().map(Distribution::argmax).collect::<Result<Vec<_>>>()?;
-        let right = drawn.iter().zip(&tokens[1..]).take_while(|(own, guess)| own == guess).count();
-        let length = self.file.length() - (tokens.len() - 1 - right) as u32;
-        self.file.truncate(length)?;
-        drawn.truncate(right + 1);
-        Ok(drawn)
-    }
 }
 
 type Answers = Vec<std::result::Result<Vec<infer::Distribution>, Error>>;
@@ -185,8 +178,4 @@ fn runs(visible: &[(u32, u32)], total: u32) -> Result<Vec<u32>> {
 
 fn invalid(message: String) -> Error {
     Error::new(ErrorCode::Invalid, message, "")
-}
-
-fn nothing() -> Error {
-    Error::new(ErrorCode::Internal, "the host gave no distribution", "")
 }

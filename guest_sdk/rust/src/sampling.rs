@@ -181,29 +181,33 @@ impl Distribution {
     }
 
     /// The k most probable tokens with their probabilities, descending. Needs `top_k`.
-    pub fn top_k(&self, k: usize) -> Result<Vec<(Token, f32)>> {
+    pub fn top_k(&self, k: usize) -> Result<Vec<(Token, f64)>> {
         match &self.raw.top {
-            Some(top) if top.ids.len() >= k => {
-                Ok(top.ids.iter().zip(&top.values).take(k).map(|(id, value)| (*id, value.exp())).collect())
-            }
+            Some(top) if top.ids.len() >= k => Ok(self.top().into_iter().take(k).collect()),
             _ => Err(unread(&format!("the {k} most probable tokens"), &format!("top_k: Some({k})"))),
         }
     }
 
+    /// All of the most probable tokens that were read, likewise.
+    pub fn top(&self) -> Vec<(Token, f64)> {
+        let read = self.raw.top.iter().flat_map(|top| top.ids.iter().zip(&top.values));
+        read.map(|(id, value)| (*id, f64::from(*value).exp())).collect()
+    }
+
     /// The log-probability of a token. Needs it in `logprobs`, or a `top_k` that holds it.
-    pub fn logprob(&self, token: Token) -> Result<f32> {
+    pub fn logprob(&self, token: Token) -> Result<f64> {
         let asked = self.raw.logprobs.iter().flat_map(|values| self.asked.iter().zip(values));
         let top = self.raw.top.iter().flat_map(|top| top.ids.iter().zip(&top.values));
         let mut known = asked.chain(top);
-        let found = known.find(|(id, _)| **id == token).map(|(_, value)| *value);
+        let found = known.find(|(id, _)| **id == token).map(|(_, value)| f64::from(*value));
         found.ok_or_else(|| {
             unread(&format!("the log-probability of token {token}"), &format!("logprobs: vec![{token}]"))
         })
     }
 
     /// In nats. Needs `entropy`.
-    pub fn entropy(&self) -> Result<f32> {
-        self.raw.entropy.ok_or_else(|| unread("the entropy", "entropy: true"))
+    pub fn entropy(&self) -> Result<f64> {
+        self.raw.entropy.map(f64::from).ok_or_else(|| unread("the entropy", "entropy: true"))
     }
 }
 

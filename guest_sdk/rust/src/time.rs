@@ -1,15 +1,24 @@
-//! Clock and timers.
+//! Clocks and timers.
 
 use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::bindings::wall::wasi::clocks::wall_clock;
 use crate::bindings::wasi::clocks::monotonic_clock;
 use crate::error::{Error, ErrorCode, Result};
-use crate::executor::{race, ready};
+use crate::executor::ready;
+use crate::together::{select, Either};
+
+/// Time since the beginning of 1970 (UTC). It may be set back: measure with [`monotonic`].
+pub fn now() -> Duration {
+    let now = wall_clock::now();
+    Duration::new(now.seconds, now.nanoseconds)
+}
 
 /// Time since an arbitrary start. Never decreases.
-pub fn now() -> Duration {
+pub fn monotonic() -> Duration {
     Duration::from_nanos(monotonic_clock::now())
 }
 
@@ -19,12 +28,11 @@ pub async fn sleep(time: Duration) {
     ready(&Rc::new(monotonic_clock::subscribe_duration(nanoseconds))).await;
 }
 
-/// The future's output, or `timed-out` if it takes longer; it is dropped then, which cancels what it has in flight.
+/// The future's output, or `timed-out` if it takes longer; it is dropped then, which cancels what it has in flight. To go
+/// on with it instead, give `&mut` of a pinned one.
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output> {
-    let in_time = async { Ok(future.await) };
-    let too_late = async {
-        sleep(limit).await;
-        Err(Error::new(ErrorCode::TimedOut, format!("not done within {limit:?}"), ""))
-    };
-    race(in_time, too_late).await
+    match select(pin!(future), sleep(limit)).await {
+        Either::First(output) => Ok(output),
+        Either::Second(()) => Err(Error::new(ErrorCode::TimedOut, format!("not done within {limit:?}"), "")),
+    }
 }

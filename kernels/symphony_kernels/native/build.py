@@ -44,7 +44,14 @@ def load() -> ctypes.CDLL | None:
 
 def find_compiler() -> str | None:
     """The path of a C++ compiler: $CXX, else the usual names."""
-    return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++")))), None)
+    return _search(os.environ.get("CXX"), os.environ.get("PATH"))
+
+
+@functools.cache
+def _search(given: str | None, path: str | None) -> str | None:
+    """Every weight of a model asks: the directories are searched once."""
+    found = (shutil.which(name, path=path) for name in (given, "g++", "clang++", "c++") if name)
+    return next(filter(None, found), None)
 
 
 def cache_directory() -> Path:

@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from symphony_kernels.triton.tiles import LOG2_E, fold
+from symphony_kernels.triton.tiles import LOG2_E, sweep
 
 
 @dataclass(slots=True)
@@ -131,31 +131,15 @@ def _attention(
         lo = lo + part * share
         hi = tl.minimum(hi, lo + share)
     middle = tl.maximum(lo, tl.minimum(seen_by_all, hi) // BN * BN)
-    m_i = tl.full([BM], float("-inf"), tl.float32)
-    l_i = tl.zeros([BM], tl.float32)
-    acc = tl.zeros([BM, DP], tl.float32)
     WIDTH: tl.constexpr = HEADS // GROUP * D
     table = table_ptr + b.to(tl.int64) * stride_table
-    if WINDOW:
-        begin = tl.minimum(tl.maximum(begin, lo), middle)
-        acc, m_i, l_i = fold(
-            acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, head * D, table, lo, begin, least, limit,
-            bits_ptr, mask, words, scale, D, DP, WIDTH, PAGE, BN, True, BITS, BULK, PRECISION,
-        )  # fmt: skip
-        lo = begin
-    acc, m_i, l_i = fold(
-        acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, head * D, table, lo, middle, least, limit,
-        bits_ptr, mask, words, scale, D, DP, WIDTH, PAGE, BN, False, BITS, BULK, PRECISION,
+    acc, lse = sweep(
+        q, pool, tiles, k_row, v_row, page_rows, head * D, table, lo, begin, middle, hi, least, limit,
+        bits_ptr, mask, words, scale, D, DP, WIDTH, PAGE, BM, BN, WINDOW, BITS, BULK, PRECISION,
     )  # fmt: skip
-    acc, m_i, l_i = fold(
-        acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, head * D, table, middle, hi, least, limit,
-        bits_ptr, mask, words, scale, D, DP, WIDTH, PAGE, BN, True, BITS, BULK, PRECISION,
-    )  # fmt: skip
-    norm = tl.where(l_i > 0, l_i, 1.0)
-    acc = acc / norm[:, None]
     if SPLIT:
         place = ((part_0 + part).to(tl.int64) * total + row) * HEADS + h
-        tl.store(lse_ptr + place, tl.where(l_i > 0, m_i + tl.log2(norm), float("-inf")), mask=real)
+        tl.store(lse_ptr + place, lse, mask=real)
         tl.store(part_ptr + place[:, None] * D + d[None, :], acc, mask=elements)
     else:
         place = row * HEADS + h

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from symphony_kernels.triton.division import Work, block
-from symphony_kernels.triton.tiles import LOG2_E, fold
+from symphony_kernels.triton.tiles import LOG2_E, sweep
 
 WARPS, STAGES = 2, 3
 """More of either cost up to 30 % on an H200."""
@@ -74,37 +74,24 @@ def _decode(
     q = tl.load(q_ptr + query[:, None] * stride_q + h[:, None] * D + d[None, :], mask=elements, other=0.0)
     least = tl.zeros([BM], tl.int32)
     limit = tl.zeros([BM], tl.int32) + hi
-    m_i = tl.full([BM], float("-inf"), tl.float32)
-    l_i = tl.zeros([BM], tl.float32)
-    acc = tl.zeros([BM, DP], tl.float32)
     WIDTH: tl.constexpr = HEADS // GROUP * D
     table = table_ptr + row.to(tl.int64) * stride_table
     middle = tl.maximum(lo, hi // BN * BN)
+    begin = lo
     if WINDOW:
         first = tl.load(firsts_ptr + row)
         least = least + first
-        begin = tl.minimum(tl.maximum(tl.cdiv(first, BN) * BN, lo), middle)
-        acc, m_i, l_i = fold(
-            acc, m_i, l_i, q, pool, pool, k_row, v_row, page_rows, head * D, table, lo, begin, least, limit,
-            items_ptr, r, 0, scale, D, DP, WIDTH, PAGE, BN, True, False, False, PRECISION,
-        )  # fmt: skip
-        lo = begin
-    acc, m_i, l_i = fold(
-        acc, m_i, l_i, q, pool, pool, k_row, v_row, page_rows, head * D, table, lo, middle, least, limit,
-        items_ptr, r, 0, scale, D, DP, WIDTH, PAGE, BN, False, False, False, PRECISION,
+        begin = tl.cdiv(first, BN) * BN
+    acc, lse = sweep(
+        q, pool, pool, k_row, v_row, page_rows, head * D, table, lo, begin, middle, hi, least, limit,
+        items_ptr, r, 0, scale, D, DP, WIDTH, PAGE, BM, BN, WINDOW, False, False, PRECISION,
     )  # fmt: skip
-    acc, m_i, l_i = fold(
-        acc, m_i, l_i, q, pool, pool, k_row, v_row, page_rows, head * D, table, middle, hi, least, limit,
-        items_ptr, r, 0, scale, D, DP, WIDTH, PAGE, BN, True, False, False, PRECISION,
-    )  # fmt: skip
-    norm = tl.where(l_i > 0, l_i, 1.0)
-    acc = acc / norm[:, None]
     if alone != 0:
         place = query * HEADS + h
         tl.store(out_ptr + place[:, None] * D + d[None, :], acc.to(out_ptr.dtype.element_ty), mask=elements)
     else:
         place = (w.to(tl.int64) * (HEADS // GROUP) + head) * BM + r
-        tl.store(lse_ptr + place, tl.where(l_i > 0, m_i + tl.log2(norm), float("-inf")), mask=real)
+        tl.store(lse_ptr + place, lse, mask=real)
         tl.store(part_ptr + place[:, None] * D + d[None, :], acc, mask=elements)
 
 

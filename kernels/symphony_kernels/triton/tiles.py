@@ -1,4 +1,4 @@
-"""The inner loop of paged attention: queries of a block against the keys of one sequence, a tile at a time.
+"""The inner loops of paged attention: queries of a block against the keys of one sequence, a tile at a time.
 
 Scores and sums are kept in fp32, with base-2 exponentials. Head sizes that are no power of two are padded in registers.
 """
@@ -14,6 +14,35 @@ import triton
 import triton.language as tl
 
 LOG2_E = 1.4426950408889634
+
+
+@triton.jit
+def _tile(
+    pool,
+    tiles,
+    part_row,
+    place,
+    first,
+    column,
+    n,
+    hi,
+    d,
+    D: tl.constexpr,
+    DP: tl.constexpr,
+    WIDTH: tl.constexpr,
+    MASKED: tl.constexpr,
+    BULK: tl.constexpr,
+):
+    """Keys (`part_row` is `k_row`) or values (`v_row`) of a tile, [BN, DP]; see `fold`."""
+    if MASKED:
+        x = tl.load(pool + part_row * WIDTH + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
+    elif BULK:
+        x = tiles.load([part_row + first.to(tl.int32), column])
+    elif D < DP:
+        x = tl.load(pool + part_row * WIDTH + place, mask=(d < D)[None, :], other=0.0)
+    else:
+        x = tl.load(pool + part_row * WIDTH + place)
+    return x
 
 
 @triton.jit
@@ -65,14 +94,7 @@ def fold(
             first = tl.zeros([1], tl.int64)
             row = tl.load(table + n // PAGE, mask=n < hi, other=0).to(tl.int64) * page_rows + n % PAGE
         place = row[:, None] * WIDTH + column + d[None, :]
-        if MASKED:
-            k = tl.load(pool + k_row * WIDTH + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
-        elif BULK:
-            k = tiles.load([k_row + first.to(tl.int32), column])
-        elif D < DP:
-            k = tl.load(pool + k_row * WIDTH + place, mask=(d < D)[None, :], other=0.0)
-        else:
-            k = tl.load(pool + k_row * WIDTH + place)
+        k = _tile(pool, tiles, k_row, place, first, column, n, hi, d, D, DP, WIDTH, MASKED, BULK)
         s = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
         if MASKED:
             seen = (n < hi)[None, :] & (n[None, :] < limit[:, None]) & (n[None, :] >= least[:, None])
@@ -91,14 +113,65 @@ def fold(
         shrink = tl.exp2(m_i - m_safe)
         l_i = l_i * shrink + tl.sum(p, 1)
         acc = acc * shrink[:, None]
-        if MASKED:
-            v = tl.load(pool + v_row * WIDTH + place, mask=(n < hi)[:, None] & (d < D)[None, :], other=0.0)
-        elif BULK:
-            v = tiles.load([v_row + first.to(tl.int32), column])
-        elif D < DP:
-            v = tl.load(pool + v_row * WIDTH + place, mask=(d < D)[None, :], other=0.0)
-        else:
-            v = tl.load(pool + v_row * WIDTH + place)
+        v = _tile(pool, tiles, v_row, place, first, column, n, hi, d, D, DP, WIDTH, MASKED, BULK)
         acc = tl.dot(p.to(q.dtype), v, acc, input_precision=PRECISION)
         m_i = m_new
     return acc, m_i, l_i
+
+
+@triton.jit
+def sweep(
+    q,
+    pool,
+    tiles,
+    k_row,
+    v_row,
+    page_rows,
+    column,
+    table,
+    lo,
+    begin,
+    middle,
+    hi,
+    least,
+    limit,
+    bits,
+    mask,
+    words,
+    scale,
+    D: tl.constexpr,
+    DP: tl.constexpr,
+    WIDTH: tl.constexpr,
+    PAGE: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    WINDOW: tl.constexpr,
+    BITS: tl.constexpr,
+    BULK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Attention of a block to the keys [lo, hi): [BM, DP], and the log-sum-exp of the scores, [BM].
+
+    All rows see all keys of the whole tiles up to `middle`, with WINDOW from `begin` on; the rest is masked as in
+    `fold`, whose other arguments these are.
+    """
+    m_i = tl.full([BM], float("-inf"), tl.float32)
+    l_i = tl.zeros([BM], tl.float32)
+    acc = tl.zeros([BM, DP], tl.float32)
+    if WINDOW:
+        begin = tl.minimum(tl.maximum(begin, lo), middle)
+        acc, m_i, l_i = fold(
+            acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, column, table, lo, begin, least, limit,
+            bits, mask, words, scale, D, DP, WIDTH, PAGE, BN, True, BITS, BULK, PRECISION,
+        )  # fmt: skip
+        lo = begin
+    acc, m_i, l_i = fold(
+        acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, column, table, lo, middle, least, limit,
+        bits, mask, words, scale, D, DP, WIDTH, PAGE, BN, False, BITS, BULK, PRECISION,
+    )  # fmt: skip
+    acc, m_i, l_i = fold(
+        acc, m_i, l_i, q, pool, tiles, k_row, v_row, page_rows, column, table, middle, hi, least, limit,
+        bits, mask, words, scale, D, DP, WIDTH, PAGE, BN, True, BITS, BULK, PRECISION,
+    )  # fmt: skip
+    norm = tl.where(l_i > 0, l_i, 1.0)
+    return acc / norm[:, None], tl.where(l_i > 0, m_i + tl.log2(norm), float("-inf"))

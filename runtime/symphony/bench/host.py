@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from symphony.bench.calls import calls_per_token
 from symphony.bench.report import Report
 from symphony.bench.spinner import measure_spinner
 from symphony.engine.fake import FakeEngine
@@ -139,6 +140,8 @@ async def bench_host(report: Report, guests: Path, home: Path, *, quick: bool) -
     async with host(fast_engine(live), max(live, 64), home) as rt:
         report.add("no-op syscall", await per_call(rt, guest, live, 200, syscalls=True), "us CPU", at_most=12)
         report.add("token chosen by guest, wasm", await per_call(rt, guest, 64, 50), "us CPU", at_most=40)
+        calls = await calls_per_token(rt, guest, 64)
+        report.add("Python functions called a token, wasm", sum(calls.values()), "calls", at_most=60)
         report.add("token chosen by guest, Python", await per_call(rt, TOKENS_PY, 64, 50), "us CPU", at_most=120)
         report.add(
             "launch + run + end, wasm",

@@ -27,6 +27,7 @@ from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import GREEDILY, ModelInfo
 from symphony.errors import SymphonyError
 from symphony.sim.lip import Inbox
+from symphony.store.store import Store
 
 Load = Callable[[int, int | None], Engine]
 """(pages of the pool, slots of the host tier) -> an engine."""
@@ -52,6 +53,10 @@ class Agents:
         """Of one agent, at its end."""
         return self.context + self.turns * (self.observation + self.answer)
 
+    def pages(self, page_size: int, share: float) -> int:
+        """A share of what all contexts need at their end."""
+        return int(self.count * -(-self.tokens // page_size) * share)
+
 
 class Client:
     """One session and its calls, awaited."""
@@ -71,7 +76,7 @@ class Client:
 
     async def pred(self, file: int, tokens: list[int]) -> int | None:
         """The most probable next token."""
-        op = self._op()
+        op = self.next_op()
         await self._core.pred(self.session, file, op, tokens, (max(len(tokens), 1) - 1,), GREEDILY)
         answer = await self._inbox.arrival(op)
         if isinstance(answer, SymphonyError):
@@ -79,7 +84,7 @@ class Client:
         return answer[0].sampled
 
     async def generate(self, file: int, tokens: list[int], count: int) -> list[int]:
-        op = self._op()
+        op = self.next_op()
         await self._core.generate(self.session, file, op, tokens, GenerateOptions(max_tokens=count))
         written: list[int] = []
         while True:
@@ -90,15 +95,15 @@ class Client:
                 if chunk.finish is not None:
                     return written
 
-    def _op(self) -> int:
+    def next_op(self) -> int:
         self._ops += 1
         return self._ops
 
 
 @asynccontextmanager
-async def running(engine: Engine) -> AsyncGenerator[tuple[Core, Inbox]]:
-    """A core at work; it is closed at the end, the engine is not."""
-    core, inbox = Core([engine], CoreConfig()), Inbox()
+async def running(engine: Engine, store: Store | None = None) -> AsyncGenerator[tuple[Core, Inbox]]:
+    """A core at work; it is closed at the end, the engine and the store are not."""
+    core, inbox = Core([engine], CoreConfig(), store), Inbox()
     core.connect(inbox.deliver)
     task = asyncio.create_task(core.run())
     try:
@@ -135,16 +140,16 @@ async def bench_forks(report: Report, forks: int = 1000, tokens: int = 2048) -> 
 
 async def bench_agents(report: Report, load: Load, work: Agents, rounds: int = 3) -> None:
     """Agents on a small pool, with and without a host tier, in turns."""
-    info = _info(load)
+    info = model_info(load)
     size = info.page_size
-    pages = 1 + int(work.count * -(-work.tokens // size) * work.share)
+    pages = 1 + work.pages(size, work.share)
     rates: dict[bool, list[float]] = {True: [], False: []}
     answers: dict[bool, Any] = {}
     for _ in range(rounds):
         for tiered in (True, False):
             engine = load(pages, None if tiered else 0)
             try:
-                seconds, answers[tiered] = await _agents(engine, work)
+                seconds, answers[tiered] = await run_agents(engine, work)
             finally:
                 engine.close()
             rates[tiered].append(work.count * work.turns * work.answer / seconds)
@@ -156,10 +161,10 @@ async def bench_agents(report: Report, load: Load, work: Agents, rounds: int = 3
     report.add("agents with the same tokens", same, "", at_least=1 if not info.device.startswith("cuda") else None)
 
 
-async def _agents(engine: Engine, work: Agents) -> tuple[float, list[list[int]]]:
+async def run_agents(engine: Engine, work: Agents, store: Store | None = None) -> tuple[float, list[list[int]]]:
     """Seconds of all turns, contexts not counted, and what each agent wrote."""
     ready = asyncio.Barrier(work.count + 1)
-    async with running(engine) as (core, inbox), asyncio.TaskGroup() as tasks:
+    async with running(engine, store) as (core, inbox), asyncio.TaskGroup() as tasks:
         agents = [tasks.create_task(_agent(core, inbox, engine, work, n + 1, ready)) for n in range(work.count)]
         await ready.wait()
         start = time.perf_counter()
@@ -186,7 +191,7 @@ async def _agent(
 
 async def bench_resume(report: Report, load: Load, tokens: int, rounds: int = 5) -> None:
     """One file off the device, back, and one token; against computing it again."""
-    size = _info(load).page_size
+    size = model_info(load).page_size
     engine = load(3 + 2 * -(-(tokens + 16) // size), None)
     compute: list[float] = []
     back: list[float] = []
@@ -214,7 +219,7 @@ async def bench_resume(report: Report, load: Load, tokens: int, rounds: int = 5)
     report.add("swap / recompute", swap / again, "", at_most=0.2)
 
 
-def _info(load: Load) -> ModelInfo:
+def model_info(load: Load) -> ModelInfo:
     engine = load(8, 0)
     try:
         return engine.info

@@ -11,22 +11,19 @@ import importlib.util
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from symphony.bench.child import Child, ending_on_sigterm
 from symphony.bench.report import Report
 from symphony.errors import Invalid, NotFound, Unavailable
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "bench"
-ANSWER_SECONDS = 1800.0
-"""For one answer of an engine; loading counts as one."""
 _LOWEST = 512
 """Token ids below may be special."""
 
@@ -131,65 +128,19 @@ def _hint(name: str) -> str:
     return "install the test extra" if name == "transformers" else f"bench/peers/setup.sh {name} installs it"
 
 
-class Worker:
-    """An engine's process: asked one thing at a time, and stopped in between."""
+class Worker(Child):
+    """An engine's process."""
 
     def __init__(self, way: Way, setting: Setting, log: Path) -> None:
         """Starts it; raises Unavailable if it does not come up."""
         self.way = way
-        self._log = log
         s = setting
         command = [way.python, str(SCRIPTS / "peers" / way.script), str(s.model), s.dtype, str(s.threads), way.how]
-        threads = {"OMP_NUM_THREADS": str(s.threads), "MKL_NUM_THREADS": str(s.threads)}
-        with log.open("w") as errors:
-            self._process = subprocess.Popen(
-                command,
-                env=os.environ | threads,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-        try:
-            self.options = self._read("READY")
-            self._signal(signal.SIGSTOP)
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(way.label, command, s.threads, log)
 
     def ask(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> dict[str, Any]:
         """Tokens, CPU-seconds and seconds. Raises Unavailable if it died."""
-        self._signal(signal.SIGCONT)
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({"prompts": prompts, "new_tokens": new_tokens}) + "\n")
-            self._process.stdin.flush()
-        answer = self._read("RESULT")
-        self._signal(signal.SIGSTOP)
-        return answer
-
-    def close(self) -> None:
-        self._signal(signal.SIGCONT)
-        self._signal(signal.SIGKILL)
-        self._process.communicate()
-
-    def _read(self, what: str) -> dict[str, Any]:
-        watch = threading.Timer(ANSWER_SECONDS, self._process.kill)
-        watch.start()
-        try:
-            assert self._process.stdout is not None
-            for line in self._process.stdout:
-                if line.startswith(what + " "):
-                    return json.loads(line.removeprefix(what))
-        finally:
-            watch.cancel()
-        end = self._log.read_text(errors="replace").strip()[-2000:]
-        raise Unavailable(f"{self.way.label} ended: {end}", "run its script by hand")
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+        return self.request({"prompts": prompts, "new_tokens": new_tokens})
 
 
 def make_prompts(part: Sequence[Row], vocab: int, seed: int) -> list[list[list[int]]]:
@@ -221,8 +172,7 @@ def bench_peers(
         raise Invalid(f"no row is named {' or '.join(only)}", "see the names in a report of all rows")
     workers: dict[Way, Worker] = {}
     with contextlib.ExitStack() as stack:
-        # a stopped process does not end by itself
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
+        stack.enter_context(ending_on_sigterm())
         for way in [way for ways in engines for way in ways]:
             try:
                 worker = Worker(way, setting, setting.model / f"{way.engine}-{way.how}.log".replace(" ", "-"))
@@ -237,10 +187,6 @@ def bench_peers(
             results = _measure(part, chosen, setting, rounds, tell)
             for row, by_engine in zip(part, results, strict=True):
                 _report(report, row, by_engine)
-
-
-def _end(_number: int, _frame: object) -> None:
-    sys.exit(1)
 
 
 def _choose(
@@ -319,6 +265,24 @@ def _alike(mine: Measured, theirs: Measured) -> float:
             same += next((i for i, (p, q) in enumerate(zip(x, y, strict=True)) if p != q), len(x))
             total += len(x)
     return same / total
+
+
+def bench_transformers(
+    report: Report, python: str, model: Path, device: str, attention: str, size: tuple[int, int, int], rounds: int = 1
+) -> None:
+    """transformers' continuous batching on a device, in a process of its own. `size`: requests, tokens in, tokens
+    out. Raises Unavailable if it does not run."""
+    script = SCRIPTS / "peers" / "transformers_batch.py"
+    command = [python, str(script), str(model), device, attention, *map(str, (*size, rounds))]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    found = [line for line in ran.stdout.splitlines() if line.startswith("RESULT ")]
+    if not found:
+        raise Unavailable(f"transformers did not run: {ran.stderr.strip()[-1000:]}", "run its script by hand")
+    answer: dict[str, Any] = json.loads(found[0].removeprefix("RESULT "))
+    report.conditions["transformers"] = json.dumps(answer["with"])
+    rows, given, new = size
+    name = f"transformers {answer['with']['transformers']}, {attention}, {rows} requests, {given} in, {new} out"
+    report.add(name, median(answer["rates"]), "tok/s")
 
 
 def write_model(shape: str, directory: Path) -> int:

@@ -1,9 +1,10 @@
 """What one program in an endless loop takes from its neighbours.
 
-Two hundred programs choose tokens by hand over a fake engine with a real step time; the same again beside a spinner.
-The two alternate, because the machine may be faster or slower a second later. A round has too few steps for a 99th
-percentile of its own (it would be the second longest of 200), so those of all rounds are taken together, and the
-interval says how far to trust the difference.
+Two hundred programs choose tokens by hand over a fake engine with a real step time, for as long as the measurement
+takes; a spinner comes and goes beside them. Windows with and without it alternate and are short, because the machine,
+and the rhythm in which the programs fall into batches, may be others a second later. A window has too few steps for a
+99th percentile of its own, so those of all windows are taken together, and the interval says how far to trust the
+difference.
 """
 
 from __future__ import annotations
@@ -21,26 +22,30 @@ import numpy.typing as npt
 from symphony.bench.report import Report
 from symphony.engine.fake import FakeEngine
 from symphony.engine.messages import Batch, RowResult
+from symphony.errors import InternalError
 from symphony.host import Config, Runtime
 from symphony.process.process import LaunchOptions
 from symphony.sandbox.config import SandboxConfig
 
 SPIN_PY = "from lip import main\n\n\n@main\ndef spin() -> None:\n    while True:\n        pass\n"
 STEP_SECONDS = 0.005
-PAIRS = 9
-"""Rounds alone and beside; an odd number."""
+PAIRS = 60
+"""Windows alone and beside."""
+SETTLE_SECONDS, WINDOW_SECONDS = 0.1, 0.25
+TOKENS = 8000
+"""More than a program chooses meanwhile; they fit into a context."""
 RESAMPLES = 400
 """Of the pairs, for the interval."""
 
 Gaps = npt.NDArray[np.float64]
-"""Seconds between a program's tokens, of all programs of a round."""
+"""Seconds between a program's tokens, of all programs in a window."""
 
 
 class TimingEngine(FakeEngine):
     """Notes the time between the tokens of each row; a row is known by its first page."""
 
     def __init__(self, rows: int) -> None:
-        super().__init__(check=False, pages=64 * rows + 64, page_size=64, step_seconds=STEP_SECONDS)
+        super().__init__(check=False, pages=32 * rows + 64, page_size=256, step_seconds=STEP_SECONDS)
         self.gaps: list[float] = []
         self._last: dict[int, float] = {}
 
@@ -61,31 +66,42 @@ class TimingEngine(FakeEngine):
 
 async def measure_spinner(report: Report, tokens: bytes, home: Path, *, quick: bool) -> None:
     """Adds the share of tokens/s that is left, and what p99 grows by, with the ends of its 95 % interval."""
-    rows, steps = (10, 10) if quick else (200, 200)
+    rows, pairs = (10, 4) if quick else (200, PAIRS)
     engine = TimingEngine(rows)
     config = Config(sandbox=SandboxConfig(max_instances=rows + 8))
-    shares: list[float] = []
+    options = LaunchOptions(wall_seconds=float("inf"), cpu_seconds=float("inf"))
     alone: list[Gaps] = []
     beside: list[Gaps] = []
     async with Runtime([engine], home=home, config=config) as rt:
-        await _round(rt, engine, tokens, rows, steps)  # warms up
+        await rt.kill(await rt.launch(SPIN_PY, {}, options))
+        # Each has a prompt of its own: those of the same one would share their pages, by which the engine knows them.
+        programs = [await rt.launch(tokens, {"n": TOKENS, "prompt": [row]}, options) for row in range(rows)]
+        await asyncio.sleep(10 * SETTLE_SECONDS)
         gc.freeze()  # as `symphony serve` does; else the longest gaps are the collector's
-        for _ in range(2 if quick else PAIRS):
-            rate = await _round(rt, engine, tokens, rows, steps)
-            alone.append(np.array(engine.gaps))
-            options = LaunchOptions(wall_seconds=float("inf"), cpu_seconds=float("inf"))
+        for _ in range(pairs):
+            alone.append(await _window(engine))
             spinner = await rt.launch(SPIN_PY, {}, options)
-            await asyncio.sleep(0.1)
-            shares.append(await _round(rt, engine, tokens, rows, steps) / rate)
-            beside.append(np.array(engine.gaps))
+            beside.append(await _window(engine))
             await rt.kill(spinner)
         gc.unfreeze()
+        if any(program.state.ended for program in programs):
+            raise InternalError("a program of the benchmark ended before the measurement did")
+        for program in programs:
+            await rt.kill(program)
     low, high = _interval(alone, beside)
+    shares = [len(with_it) / len(without) for without, with_it in zip(alone, beside, strict=True)]
     report.add("tokens/s beside a spinner", median(shares), "of alone", at_least=0.95)
     report.add("p99 between tokens, alone", 1e3 * _p99(alone), "ms")
     report.add("p99 added by a spinner", 1e3 * (_p99(beside) - _p99(alone)), "ms", at_most=2)
     report.add("  at least, with 95 %", 1e3 * low, "ms")
     report.add("  at most, with 95 %", 1e3 * high, "ms")
+
+
+async def _window(engine: TimingEngine) -> Gaps:
+    await asyncio.sleep(SETTLE_SECONDS)
+    engine.start_over()
+    await asyncio.sleep(WINDOW_SECONDS)
+    return np.array(engine.gaps)
 
 
 def _p99(rounds: Sequence[Gaps]) -> float:
@@ -99,14 +115,3 @@ def _interval(alone: Sequence[Gaps], beside: Sequence[Gaps]) -> tuple[float, flo
     differences = [_p99([beside[i] for i in draw]) - _p99([alone[i] for i in draw]) for draw in draws]
     low, high = np.quantile(differences, (0.025, 0.975))
     return float(low), float(high)
-
-
-async def _round(rt: Runtime, engine: TimingEngine, tokens: bytes, rows: int, steps: int) -> float:
-    """Tokens per second; the engine has the gaps. Each program has a prompt of its own: those of the same one would
-    share their pages, by which the engine knows them."""
-    engine.start_over()
-    start = time.perf_counter()
-    processes = [await rt.spawn(tokens, {"n": steps, "prompt": [row]}) for row in range(rows)]
-    for process in processes:
-        await process.wait()
-    return rows * steps / (time.perf_counter() - start)

@@ -28,8 +28,9 @@ LEAST_MEMORY = 1 << 30
 @click.command()
 @click.option("--model", default="tiny", show_default=True, metavar="NAME|DIR", help="The model to try.")
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where to try it (default: CUDA if there is one).")
+@click.option("--config", metavar="FILE", envvar="SYMPHONY_CONFIG", help="A server's configuration file, to check.")
 @click.pass_context
-def doctor(ctx: click.Context, model: str, device: str | None) -> None:
+def doctor(ctx: click.Context, model: str, device: str | None, config: str | None) -> None:
     """Check this machine: each line is ok, or a problem with its fix. Exit status 1 if there is a problem."""
     checks: dict[str, Callable[[], str]] = {
         "python": check_python,
@@ -42,6 +43,8 @@ def doctor(ctx: click.Context, model: str, device: str | None) -> None:
         "model": lambda: check_model(model),
         "program": lambda: check_program(model, device),
     }
+    if config is not None:
+        checks = {"config": lambda: check_config(Path(config)), **checks}
     problems = sum(not report(name, check) for name, check in checks.items())
     click.echo(f"{problems} problem{'s' * (problems != 1)}" if problems else "all is well")
     ctx.exit(1 if problems else 0)
@@ -62,6 +65,18 @@ def report(name: str, check: Callable[[], str]) -> bool:
     if fix:
         click.echo(f"{'':<21}fix: {fix}")
     return False
+
+
+def check_config(file: Path) -> str:
+    """As `serve` reads it, the environment included."""
+    from symphony.access.keys import KeyFile
+    from symphony.cli.keys import keys_path
+    from symphony.settings.reader import read
+    from symphony.settings.sections import Settings
+
+    settings = read(Settings, file)
+    keys = len(KeyFile(keys_path(settings.server.home)))
+    return f"{file}, with {keys} keys in its home, {len(settings.tenants)} tenants of their own"
 
 
 def check_python() -> str:

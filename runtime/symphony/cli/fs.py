@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from symphony.cli.draw import columns, draw_directories, draw_forks
 from symphony.cli.options import server_option
 from symphony.cli.remote import Remote
 from symphony.cli.terminal import pairs, table, terminal_width, visible
+from symphony.errors import Exists, Invalid
 
 HALF_YEAR = 182 * 86_400
 LOOK = "/v1/fs"
@@ -86,28 +88,33 @@ def cat(paths: Sequence[str], tokens: bool, url: str, as_json: bool) -> None:
 
 @command("du")
 @click.argument("path", default="/")
-def du(path: str, url: str, as_json: bool) -> None:
+@click.option("--tier", is_flag=True, help="What each tier has, in pages and bytes, instead.")
+def du(path: str, tier: bool, url: str, as_json: bool) -> None:
     """Tell the pages that lie below PATH (default: /): those that nobody else holds, and shared ones.
 
-    A page counts once, however many files below a name share it. DEVICE and HOST are the two tiers; UNIQUE are those
-    of both that would become free if the files went. The last line is the sum of all.
+    A page counts once, however many files below a name share it. DEVICE and HOST are the two tiers in memory; UNIQUE
+    are those of both that would become free if the files went. DISK are pages on disk, which may be in memory as
+    well. The last line is the sum of all.
     """
     answer = _ask(url, path, du="1")
     if as_json:
         return _print_json(answer)
+    if tier:
+        return _show(table(("TIER", "PAGES", "SIZE"), [(name, f"{n:,}", _size(b)) for name, n, b in _by_tier(answer)]))
     rows = [
         (
             f"{row['device_pages']:,}",
             f"{row['host_pages']:,}",
             f"{row['unique_pages']:,}",
             f"{row['shared_pages']:,}",
+            f"{row['disk_pages']:,}",
             f"{row['tokens']:,}",
             _size(row["bytes"]),
             row["path"] or "(open files without a name)",
         )
         for row in answer["space"]
     ]
-    _show(table(("DEVICE", "HOST", "UNIQUE", "SHARED", "TOKENS", "SIZE", "PATH"), rows))
+    _show(table(("DEVICE", "HOST", "UNIQUE", "SHARED", "DISK", "TOKENS", "SIZE", "PATH"), rows))
 
 
 @command("stat")
@@ -135,6 +142,29 @@ def stat(path: str, url: str, as_json: bool) -> None:
         "open in": ", ".join(f"process {pid}" for pid in answer["pids"]) or "no process",
     }
     _show(pairs(shown))
+
+
+@command("check")
+@click.argument("path", default="/")
+@click.option("--repair", is_flag=True, help="Write damaged pages anew, or leave them to be computed again.")
+def check(path: str, repair: bool, url: str, as_json: bool) -> None:
+    """Read all that was synced below PATH (default: /), and hold it against its checksums.
+
+    The exit status is 1 if something is damaged, and not repaired.
+    """
+    answer = _do(url, path, {"do": "check"} | ({"repair": "1"} if repair else {}))
+    if as_json:
+        _print_json(answer)
+    else:
+        for one in answer["damaged"]:
+            click.echo(
+                visible(f"{one['path']}: page {one['page']} of {one['pages']} is damaged; {one['what']}", sys.stdout)
+            )
+        if answer["lost_commits"]:
+            click.echo(f"{answer['lost_commits']} commits of the journal could not be read when the host started")
+        click.echo(f"{answer['files']:,} files, {answer['pages']:,} pages: {len(answer['damaged']) or 'none'} damaged")
+    if any(not one["repaired"] for one in answer["damaged"]):
+        sys.exit(1)
 
 
 # ---- changing --------------------------------------------------------------------------------------------------------
@@ -184,6 +214,48 @@ def unpin(paths: Sequence[str], url: str, as_json: bool) -> None:
     """Take back what `pin` did; the pins of programs stay."""
     for path in paths:
         _report(_do(url, path, {"do": "unpin"}), as_json)
+
+
+# ---- to elsewhere ----------------------------------------------------------------------------------------------------
+@command("export")
+@click.argument("path")
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
+def export(path: str, file: Path | None, force: bool, url: str, as_json: bool) -> None:
+    """Write the file PATH, tokens and K/V, to the local FILE (default: PATH's last part, as .safetensors here)."""
+    file = file or Path(_absolute(path).rsplit("/", 1)[-1] + ".safetensors")
+    if file.exists() and not force:
+        raise Exists(f"{file} exists already", "replace it (-f), or choose another name")
+    part = file.with_name(file.name + ".part")
+    try:
+        with part.open("wb") as out:
+            size = Remote(url).download(LOOK + _quoted(path), {"what": "export"}, out)
+        part.replace(file)
+    except OSError as cause:
+        raise Invalid(f"{file} cannot be written: {cause.strerror}", "choose another place") from None
+    finally:
+        part.unlink(missing_ok=True)
+    if as_json:
+        return _print_json({"path": _absolute(path), "file": str(file), "bytes": size})
+    click.echo(f"{file}  {_size(size)}")
+
+
+@command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("path")
+@click.option("-f", "--force", is_flag=True, help="Replace PATH if it exists.")
+@click.option("--trust", is_flag=True, help="Its K/V is this model's own: it may serve other prompts too.")
+def import_(file: Path, path: str, force: bool, trust: bool, url: str, as_json: bool) -> None:
+    """Give the local FILE, which `export` wrote, the name PATH on the server, where it is durable at once.
+
+    Without --trust its K/V serves this file and its forks only, as FILE may be anybody's.
+    """
+    query = ({"overwrite": "1"} if force else {}) | ({"trust": "1"} if trust else {})
+    try:
+        with file.open("rb") as source:
+            _report(Remote(url).upload(LOOK + _quoted(path), query, source), as_json)
+    except OSError as cause:
+        raise Invalid(f"{file} cannot be read: {cause.strerror}", "name a file that symphony fs export wrote") from None
 
 
 # ---- the inside ------------------------------------------------------------------------------------------------------
@@ -246,6 +318,13 @@ def _long(entries: Sequence[Mapping[str, Any]]) -> str:
         for entry in entries
     ]
     return table(("MODE", "OWNER", "PAGES", "TIER", "", "TOKENS", "MODIFIED", "NAME"), rows)
+
+
+def _by_tier(answer: Any) -> list[tuple[str, int, int]]:
+    """Tier, pages, bytes: of all below the path."""
+    total = answer["space"][-1] if answer["space"] else {}
+    total = next((row for row in answer["space"] if row["path"] == answer["path"]), total)
+    return [(tier, total.get(f"{tier}_pages", 0), total.get(f"{tier}_bytes", 0)) for tier in ("device", "host", "disk")]
 
 
 def _date(seconds: float) -> str:

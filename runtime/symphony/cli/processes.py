@@ -1,10 +1,11 @@
-"""`symphony ps`, `kill`, `logs`: the processes of a running server."""
+"""`symphony ps`, `kill`, `logs`, `trace`: the processes of a running server."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ import click
 from symphony.cli.options import server_option
 from symphony.cli.remote import Remote
 from symphony.cli.terminal import RunPrinter, table, terminal_width, visible
+from symphony.errors import Invalid
 
 
 @click.command()
@@ -78,3 +80,30 @@ def logs(ctx: click.Context, pid: int, url: str) -> None:
     for kind, data in Remote(url).events("GET", f"/v1/processes/{pid}/events"):
         printer.show(kind, data)
     ctx.exit(printer.status or 0)
+
+
+@click.command()
+@click.argument("pid", type=int)
+@click.option("-o", "--output", metavar="FILE", help="Where to (default: trace-PID.json).")
+@server_option
+def trace(pid: int, output: str | None, url: str) -> None:
+    """Save when process PID had its turns and what it asked of the host, for chrome://tracing or ui.perfetto.dev.
+
+    Only of a process that was started with trace=1 (symphony run --trace), or on a server with --trace.
+    """
+    timeline = Remote(url).call("GET", f"/v1/processes/{pid}/trace")
+    path = Path(output or f"trace-{pid}.json")
+    save_trace(timeline, path)
+
+
+def save_trace(timeline: Mapping[str, Any], path: Path) -> None:
+    """Write a timeline, and say so on stderr. Raises Invalid if it cannot be written there."""
+    try:
+        path.write_text(json.dumps(timeline), encoding="utf-8")
+    except OSError as cause:
+        raise Invalid(f"cannot write {path}: {cause.strerror}", "name another file") from None
+    counts = timeline["otherData"]
+    left_out = f" ({counts['left_out']:,} of them are not kept)" if counts["left_out"] else ""
+    click.secho(
+        f"{counts['turns']:,} turns and {counts['syscalls']:,} syscalls{left_out} in {path}", err=True, dim=True
+    )

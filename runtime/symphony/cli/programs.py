@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from symphony.cli import target
 from symphony.cli.options import server_option
+from symphony.cli.packages import runnable
 from symphony.cli.remote import Remote, segment
 from symphony.cli.terminal import pairs, table
 
@@ -35,12 +35,12 @@ def ls(url: str) -> None:
 @click.option("--name", help="The name to give it (default: the file's, without suffix).")
 @server_option
 def add(file: str, name: str | None, url: str) -> None:
-    """Upload FILE: a .py, a .wasm or the name of a sample."""
+    """Upload FILE: a .py, a .wasm or the name of a sample. A .py that names packages is built first, here."""
     chosen = target.resolve(file)
     if chosen.path is None:
         raise target.unknown_name(file, [])
     query = {"name": name or chosen.name}
-    info = Remote(url).call("POST", "/v1/programs", query, Path(chosen.path).read_bytes())
+    info = Remote(url).call("POST", "/v1/programs", query, runnable(chosen.path).read_bytes())
     click.echo(f"{info['name']}  {info['id']}")
 
 

@@ -7,26 +7,35 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
-from symphony.errors import BY_CODE, InternalError, Invalid, ProgramError, SymphonyError, Unavailable
+from symphony.errors import Invalid, SymphonyError, Unavailable, from_fields
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+KEY_VARIABLE = "SYMPHONY_KEY"
+"""The variable of the environment that has the key."""
 CONNECT_SECONDS = 10.0
+CHUNK_BYTES = 1 << 20
 
 
 class Remote:
     """One server. Every call opens a connection of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """`key`: if the server asks for one; default: SYMPHONY_KEY."""
         parts = urlsplit(url if "//" in url else "//" + url, scheme="http")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Invalid(f"{url!r} is not the URL of a server", f"such as {DEFAULT_URL}")
         self._url = f"{parts.scheme}://{parts.netloc}"
         self._base = parts.path.rstrip("/")
+        key = key or os.environ.get(KEY_VARIABLE)
+        if key and not key.isascii():
+            raise Invalid("the key is not one: it has characters that no key has", "give it as it was shown")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._connection = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._address = (parts.hostname, _port(parts.netloc, url))
 
@@ -35,6 +44,21 @@ class Remote:
         with self._request(method, path, query or {}, body, "application/json") as answer:
             content = answer.read()
             return json.loads(content) if content else None
+
+    def download(self, path: str, query: Mapping[str, Any], file: BinaryIO) -> int:
+        """Write the content of an answer to `file`; its bytes. Raises as `call`, Unavailable if it comes short."""
+        with self._request("GET", path, query, b"", "*/*") as answer:
+            size = 0
+            while chunk := answer.read(CHUNK_BYTES):
+                size += file.write(chunk)
+            if str(size) != answer.headers.get("Content-Length"):
+                raise Unavailable("the server broke off in the middle", "try again; its log says why")
+            return size
+
+    def upload(self, path: str, query: Mapping[str, Any], file: BinaryIO) -> Any:
+        """PUT what is in `file`. As `call`."""
+        with self._request("PUT", path, query, file, "application/json") as answer:
+            return json.loads(answer.read())
 
     def events(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: bytes = b""
@@ -51,7 +75,7 @@ class Remote:
 
     @contextmanager
     def _request(
-        self, method: str, path: str, query: Mapping[str, Any], body: bytes, accept: str
+        self, method: str, path: str, query: Mapping[str, Any], body: bytes | BinaryIO, accept: str
     ) -> Generator[http.client.HTTPResponse]:
         host, port = self._address
         connection = self._connection(host, port, timeout=CONNECT_SECONDS)
@@ -59,7 +83,11 @@ class Remote:
         try:
             connection.connect()
             connection.sock.settimeout(None)  # a run may be silent for long
-            connection.request(method, target, body=body or None, headers={"Accept": accept})
+            try:
+                connection.request(method, target, body=body or None, headers={"Accept": accept, **self._headers})
+            except (BrokenPipeError, ConnectionResetError):
+                if isinstance(body, bytes):
+                    raise  # else the server may have refused it before it had all of it, and says why
             answer = connection.getresponse()
             if answer.status >= 400:
                 raise _error(answer.status, answer.read())
@@ -87,12 +115,8 @@ def _port(netloc: str, url: str) -> int | None:
 def _error(status: int, content: bytes) -> SymphonyError:
     """The exception that an error answer stands for."""
     try:
-        fields = json.loads(content)["error"]
-        code, message, hint = fields["code"], fields["message"], fields["hint"]
+        return from_fields(json.loads(content)["error"])
     except (ValueError, KeyError, TypeError):
         return Unavailable(
             f"the server answered with status {status} and no Symphony error", "is it a Symphony server?"
         )
-    if code == ProgramError.code:
-        return ProgramError(message, hint, fields.get("traceback", ""))
-    return BY_CODE.get(code, InternalError)(message, hint)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +21,20 @@ import click
 from symphony.cli import target
 from symphony.cli.arguments import Words, from_annotations
 from symphony.cli.boot import booted
-from symphony.cli.options import models_option
+from symphony.cli.messages import forward, to_process
+from symphony.cli.options import key_option, models_option
+from symphony.cli.packages import runnable
+from symphony.cli.processes import save_trace
 from symphony.cli.remote import Remote, segment
 from symphony.cli.terminal import RunPrinter
 from symphony.cli.tools import load_tools
-from symphony.errors import Invalid, NotFound
+from symphony.errors import Busy, Invalid, NotFound
 from symphony.param import DEFAULT_WALL_SECONDS
 
 if TYPE_CHECKING:
     from symphony.cli.target import Target
-    from symphony.host import Runtime
+    from symphony.host import Config, Runtime
+    from symphony.outside.config import OutsideConfig
     from symphony.process.process import Process
     from symphony.program.programs import ProgramInfo
 
@@ -45,11 +52,16 @@ QUERY_BYTES = 4000
 @click.option("--device", metavar="cpu|cuda[:N]", help="Where the model runs (default: CUDA if there is one).")
 @click.option("--attention", type=click.Choice(["flash", "triton", "torch"]), help="The attention back end.")
 @click.option("--tools", metavar="FILE.py", help="Offer the public functions of a Python file as tools.")
+@click.option("--fetch", multiple=True, metavar="PLACE", help="Let it fetch from there: https://api.example.com.")
+@click.option("--config", metavar="FILE", help="Tools and grants from a server's configuration file (docs/tools.md).")
 @click.option("--url", help="Run on this server instead of in this process.")
+@key_option
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End the run after this.")
 @click.option(
     "--nice", type=click.IntRange(-20, 19), metavar="N", help="Stand back behind others: 1 to 19; -20: first."
 )
+@click.option("--trace", metavar="FILE", help="Save its timeline there, for chrome://tracing or ui.perfetto.dev.")
+@click.option("--stdin", is_flag=True, help="Send it each line of the input as a message; at the end, an empty one.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -60,6 +72,10 @@ def run(
     timeout: float | None,
     nice: int | None,
     model: tuple[str, ...],
+    fetch: tuple[str, ...],
+    config: str | None,
+    trace: str | None,
+    stdin: bool,
     **local: str | None,
 ) -> None:
     """Run PROGRAM: a .py, a .wasm, or the name of a sample or of an uploaded program.
@@ -69,11 +85,19 @@ def run(
     """
     chosen = target.resolve(program)
     words = Words(assignments, whole)
+    if chosen.path is not None:
+        words.parse(chosen.signature)  # a wrong word is refused before anything is built or loaded
+        chosen = replace(chosen, path=runnable(chosen.path))
     if url is not None:
-        _refuse_local_options({"model": next(iter(model), None), **local})
-        status = run_remote(Remote(url), chosen, words, timeout, nice)
+        once = {"model": next(iter(model), None), "fetch": next(iter(fetch), None), "config": config}
+        _refuse_local_options({**once, **local})
+        status = run_remote(Remote(url), chosen, words, timeout, nice, trace, stdin)
     else:
-        status = asyncio.run(run_local(chosen, words, timeout, nice, model=model or ("tiny",), **local))
+        reach = outside(config, fetch)
+        work = run_local(
+            chosen, words, timeout, nice, model=model or ("tiny",), reach=reach, trace=trace, stdin=stdin, **local
+        )
+        status = asyncio.run(work)
     ctx.exit(status)
 
 
@@ -87,16 +111,22 @@ async def run_local(
     device: str | None = None,
     attention: str | None = None,
     tools: str | None = None,
+    reach: OutsideConfig | None = None,
+    trace: str | None = None,
+    stdin: bool = False,
 ) -> int:
     """Run in this process and print; returns the exit status. Cancelled (Ctrl-C), it kills the process first."""
-    if chosen.path is not None:
-        words.parse(chosen.signature)  # a wrong word is refused before anything is loaded
     file = Path(tools) if tools is not None else chosen.tools
     functions = load_tools(file) if file is not None else None
-    async with booted(model, device=device, attention=attention, tools=functions) as runtime:
+    options = {} if reach is None and trace is None else {"config": _config(reach, trace is not None)}
+    from symphony.process.trace import chrome_trace
+
+    async with booted(model, device=device, attention=attention, tools=functions, **options) as runtime:
         for note in runtime.notes:
             click.secho(f"note: {note}", err=True, dim=True)
         process = await _launch(runtime, chosen, words, timeout, nice)
+        if stdin:
+            forward(to_process(process))
         printer = RunPrinter()
         try:
             async for event in process.events():
@@ -105,24 +135,71 @@ async def run_local(
             if not process.state.ended:
                 await runtime.kill(process)
         printer.card(process.usage._asdict())
+        if trace is not None:
+            save_trace(chrome_trace(process), Path(trace))
     return printer.status or 0
 
 
-def run_remote(server: Remote, chosen: Target, words: Words, timeout: float | None, nice: int | None) -> int:
+def outside(config: str | None, places: Sequence[str]) -> OutsideConfig | None:
+    """What the program may reach beside `--tools`: of the configuration's sections only those that say so."""
+    if config is None and not places:
+        return None
+    from symphony.outside.config import OutsideConfig
+    from symphony.outside.grants import Grant
+    from symphony.settings.reader import read
+    from symphony.settings.sections import Settings
+
+    settings = read(Settings, Path(config)) if config is not None else Settings()
+    grants = settings.grants
+    if places:
+        grants = (*(grants or (Grant(tools=("*",)),)), Grant(fetch=tuple(places)))
+    return OutsideConfig(settings.endpoints, settings.mcp, grants)
+
+
+def _config(reach: OutsideConfig | None, trace: bool) -> Config:
+    from symphony.host import Config
+
+    return Config(trace=trace) if reach is None else Config(outside=reach, trace=trace)
+
+
+def run_remote(
+    server: Remote,
+    chosen: Target,
+    words: Words,
+    timeout: float | None,
+    nice: int | None,
+    trace: str | None = None,
+    stdin: bool = False,
+) -> int:
     """Run on a server and print; returns the exit status. Interrupted, the connection closes, which cancels the run."""
     path, query, body = _request(server, chosen, words)
     if timeout is not None:
         query["timeout"] = str(timeout)
     if nice is not None:
         query["nice"] = str(nice)
+    if trace is not None:
+        query["trace"] = "1"
     printer = RunPrinter()
     for kind, data in server.events("POST", path, query, body):
         printer.show(kind, data)
+        if kind == "start" and stdin:
+            forward(partial(_post, server, printer.pid))
     if printer.status is None:
         click.secho("error: the server closed the connection before the run ended", err=True, fg="red")
         return 1
     printer.card(server.call("GET", f"/v1/processes/{printer.pid}")["usage"])
+    if trace is not None:
+        save_trace(server.call("GET", f"/v1/processes/{printer.pid}/trace"), Path(trace))
     return printer.status
+
+
+def _post(server: Remote, pid: int, text: str) -> None:
+    """Send a message; waits while the program is far behind."""
+    while True:
+        try:
+            return server.call("POST", f"/v1/processes/{pid}/messages", body=text.encode())
+        except Busy:
+            time.sleep(0.05)
 
 
 def _request(server: Remote, chosen: Target, words: Words) -> tuple[str, dict[str, str], bytes]:

@@ -1,4 +1,8 @@
-"""`symphony serve`: a runtime behind HTTP, from the boot report to a clean end on SIGINT or SIGTERM."""
+"""`symphony serve`: a runtime behind HTTP, from the boot report to a clean end.
+
+SIGTERM drains it: what it has accepted may end (`http/drain.py`). SIGINT, a person's Ctrl-C, does not wait for that. A
+second signal ends the process at once.
+"""
 
 from __future__ import annotations
 
@@ -6,94 +10,95 @@ import asyncio
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from symphony import param
 from symphony.cli.boot import booted
-from symphony.cli.options import config_option, models_option
+from symphony.cli.configured import host_config, requests_pace, settings_options
 from symphony.cli.terminal import pairs
+from symphony.settings.sections import Settings
+
+if TYPE_CHECKING:
+    from symphony.access.gate import Gate
 
 
-@click.command(context_settings={"auto_envvar_prefix": "SYMPHONY"})
-@config_option
-@models_option("tiny")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The loopback address to serve on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
-@click.option("--device", metavar="cpu|cuda[:N]", help="Where the model runs (default: CUDA if there is one).")
-@click.option("--attention", type=click.Choice(["flash", "triton", "torch"]), help="The attention back end.")
-@click.option("--tools", metavar="FILE.py", help="Offer the public functions of a Python file as tools.")
-@click.option(
-    "--pages", type=click.IntRange(2), metavar="N", help="KV pages on the model's device (default: by memory)."
-)
-@click.option("--host-pages", type=click.IntRange(0), metavar="N", help="KV pages in host memory; 0: no such tier.")
-@click.option(
-    "--least-nice",
-    type=click.IntRange(-20, 19),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="The least nice value that clients may ask for; lower ones go first.",
-)
-@click.option(
-    "--debug", is_flag=True, help="Poison freed KV pages, and audit the books when nothing is in flight. Slow."
-)
-def serve(
-    host: str,
-    port: int,
-    tools: str | None,
-    model: tuple[str, ...],
-    pages: int | None,
-    host_pages: int | None,
-    least_nice: int,
-    debug: bool,
-    **options: Any,
-) -> None:
-    """Serve programs over HTTP until SIGINT or SIGTERM; what still runs then is ended with an error.
+@click.command()
+@settings_options
+def serve(settings: Settings) -> None:
+    """Serve programs over HTTP until SIGINT (Ctrl-C), or SIGTERM, which lets accepted work end (--drain-seconds). What
+    still runs then is ended with an error.
 
-    Each option has a default in the environment, such as SYMPHONY_HOST_PAGES, and in the file of --config.
+    Every option can be a line of the file of --config too (`port = 8080` below `[server]`), and a variable such as
+    SYMPHONY_PORT. Options win over variables, and those over the file.
     """
+    from symphony.access.gate import Gate
+    from symphony.access.keys import KeyFile
+    from symphony.cli.keys import keys_path
     from symphony.cli.tools import load_tools
-    from symphony.core.config import CoreConfig
-    from symphony.host import Config
+    from symphony.http.guard import is_loopback
+    from symphony.observe.logs import written
 
-    functions = load_tools(Path(tools)) if tools is not None else None
-    config = Config(core=CoreConfig(debug=debug), pages=pages, host_pages=host_pages, least_nice=least_nice)
-    asyncio.run(serve_until_signal(host, port, model, tools=functions, config=config, **options))
+    server, models = settings.server, settings.models
+    gate = Gate(KeyFile(keys_path(server.home)), exposed=not is_loopback(server.host), pace=requests_pace(settings))
+    functions = load_tools(Path(server.tools)) if server.tools is not None else None
+    work = serve_until_signal(
+        server.host,
+        server.port,
+        models.model,
+        gate=gate,
+        patience=server.drain_seconds,
+        device=models.device,
+        attention=models.attention,
+        tools=functions,
+        home=Path(server.home) if server.home is not None else None,
+        config=host_config(settings),
+    )
+    with written(settings.observe.log, settings.observe.log_level):
+        asyncio.run(work)
 
 
-async def serve_until_signal(host: str, port: int, model: Sequence[str], **options: Any) -> None:
-    """Bind first (a taken port shows before a model is loaded), boot, report, serve, stop.
-
-    The first SIGINT or SIGTERM stops in order; a second one ends the process at once.
-    """
+async def serve_until_signal(
+    host: str, port: int, model: Sequence[str], *, gate: Gate, patience: float = param.DRAIN_SECONDS, **options: Any
+) -> None:
+    """Bind first (a taken port shows before a model is loaded), boot, report, serve, drain for `patience` seconds at
+    most if the signal is SIGTERM, stop."""
     from symphony.http.app import create_app
+    from symphony.http.context import DRAIN
     from symphony.http.server import bind, serving, url_of
 
-    with bind(host, port) as listener:
+    with bind(host, port, keyed=gate.shut) as listener:
         stop = _stop_signal()
-        async with booted(model, **options) as runtime, serving(create_app(runtime), listener):
-            click.echo(_report(url_of(listener), runtime.describe()))
+        async with booted(model, **options) as runtime, serving(app := create_app(runtime, gate=gate), listener):
+            click.echo(_report(url_of(listener), runtime.describe(), gate.shut))
             for note in runtime.notes:
                 click.echo(f"note: {note}", err=True)
-            await stop.wait()
+            if await stop == signal.SIGTERM:
+                click.echo(f"draining: what was accepted has {patience:g} s to end", err=True)
+                app[DRAIN].close()
+                if left := await app[DRAIN].drained(runtime.processes, patience):
+                    click.echo(f"{left} requests and processes have not ended", err=True)
             click.echo("stopping", err=True)
 
 
-def _stop_signal() -> asyncio.Event:
-    stop = asyncio.Event()
+def _stop_signal() -> asyncio.Future[signal.Signals]:
+    """Which signal came first."""
     loop = asyncio.get_running_loop()
+    stop: asyncio.Future[signal.Signals] = loop.create_future()
 
-    def handle() -> None:
-        stop.set()
+    def handle(number: signal.Signals) -> None:
+        stop.set_result(number)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, handle)
+        loop.add_signal_handler(number, handle, number)
     return stop
 
 
-def _report(url: str, description: Mapping[str, str]) -> str:
-    lines = pairs(description).replace("\n", "\n  ")
-    return f"serving programs on {url}\n  {lines}\n  try: curl --data-binary @my.py {url}/v1/run"
+def _report(url: str, description: Mapping[str, str], keyed: bool) -> str:
+    keys = "every request needs one" if keyed else "none: this machine only"
+    lines = pairs({**description, "keys": keys}).replace("\n", "\n  ")
+    key = '-H "Authorization: Bearer $SYMPHONY_KEY" ' if keyed else ""
+    return f"serving programs on {url}\n  {lines}\n  try: curl {key}--data-binary @my.py {url}/v1/run"

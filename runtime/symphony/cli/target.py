@@ -79,7 +79,10 @@ def _file(path: Path) -> Target:
         fix = f"check the path, or run a sample: {', '.join(samples)}" if samples else "check the path"
         raise NotFound(f"there is no file {path}.{did_you_mean(path.name, [*files, *samples])}", fix)
     if path.suffix not in SUFFIXES:
-        raise Invalid(f"{path} is neither a .py nor a .wasm file", "a program is Python source or a Wasm component")
+        fix = "a program is Python source or a Wasm component"
+        if path.suffix == ".rs":
+            fix += "; of a crate, symphony build FOLDER -o app.wasm makes one"
+        raise Invalid(f"{path} is neither a .py nor a .wasm file", fix)
     return Target(path.stem, path, _signature(path))
 
 

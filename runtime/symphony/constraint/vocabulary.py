@@ -5,6 +5,7 @@ Blocks; call it in a thread.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -41,9 +42,13 @@ class Vocabulary:
 
 
 def _native(tokens: Tokens, vocab_size: int, ends: Sequence[int]) -> LLTokenizer | None:
-    """By the tokenizer's own definition: forced text is then tokenized without a detour through Python."""
+    """By the tokenizer's own definition: forced text is then tokenized without a detour through Python.
+
+    Not where it has tokens for marks that are text, as `<think>` is for some models: llguidance takes them for special
+    ones, forces them, and refuses them.
+    """
     definition = tokens.definition
-    if definition is None:
+    if definition is None or not all(added["special"] for added in json.loads(definition).get("added_tokens", ())):
         return None
     try:
         return LLTokenizer(definition, n_vocab=vocab_size, eos_token=list(ends))

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from symphony.core.durable import DiskLimits
 from symphony.core.loop import TIMER_RESOLUTION
 from symphony.core.victims import RoomLimits
 from symphony.param import (
+    DISK_BYTES,
     KEPT_SHARE,
     MAX_CONSTRAINTS,
     MAX_FILES_PER_TENANT,
@@ -17,6 +19,7 @@ from symphony.param import (
     MAX_NAMES_PER_TENANT,
     MAX_OPEN_FILES,
     MAX_OPERATIONS,
+    TENANT_DISK_SHARE,
     TENANT_PAGE_SHARE,
     TENANT_SLOT_SHARE,
 )
@@ -50,6 +53,14 @@ class CoreConfig:
     room: RoomLimits = field(default_factory=RoomLimits)
     tenant_page_share: float = TENANT_PAGE_SHARE
     tenant_slot_share: float = TENANT_SLOT_SHARE
+    tenant_page_shares: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Of tenants with a share of their own; so are the next."""
+    tenant_slot_shares: Mapping[str, float] = field(default_factory=dict[str, float])
+    tenant_tokens: float | None = None
+    """Tokens a second that one tenant's programs may have computed, prompts included; None: no limit..."""
+    tenants_tokens: Mapping[str, float] = field(default_factory=dict[str, float])
+    """...and for those with a rate of their own."""
     kept_share: float = KEPT_SHARE
+    disk: DiskLimits = field(default_factory=lambda: DiskLimits(DISK_BYTES, TENANT_DISK_SHARE))
     debug: bool = False
     """Freed pages are poisoned, and the books audited whenever nothing is in flight. Slow."""

@@ -1,6 +1,6 @@
 """The core: KV files, batch scheduling and engines as one thing, spoken to by ids and awaited calls (semantics 16).
 
-    Core       checks what callers say; owns sessions and ids            this file; files, names, locks: files.py
+    Core       checks what callers say; owns sessions and ids            this file; files.py, predicting.py
     StepLoop   one engine's steps, and the pages of its operations       loop.py
     Operation  one prediction or generation                              operation.py
     Kvfs, sched, Engine                                                  below
@@ -14,44 +14,52 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from functools import partial
 from math import inf
 
-from symphony.core.checks import check_context, check_ids, check_options, check_readings, wanted_entries
+from symphony.core.checks import check_context, check_options
 from symphony.core.config import CoreConfig
 from symphony.core.constraints import Constraints
 from symphony.core.drafts import Drafter, DraftModel, PromptLookup, common_length
-from symphony.core.files import Files
+from symphony.core.durable import Durable
 from symphony.core.generation import Generation, Guide
 from symphony.core.guide import ConstraintGuide
+from symphony.core.inspect import count_pages
 from symphony.core.kept import KeptRows
-from symphony.core.loop import Deliver, StepLoop
-from symphony.core.messages import Chunk, GenerateOptions, Part, Readings, Usage
-from symphony.core.operation import KeepingPrediction, Operation, Prediction, Transfer
+from symphony.core.loop import StepLoop
+from symphony.core.messages import Chunk, GenerateOptions, Usage
+from symphony.core.operation import Operation, Transfer
+from symphony.core.operations import Deliver
+from symphony.core.porting import Porter
+from symphony.core.predicting import Predicting
+from symphony.core.repaging import Repaging
 from symphony.core.session import Handle, Session
-from symphony.core.shape import Placement, Shape, place
+from symphony.core.staging import Staging
 from symphony.engine.engine import Engine
 from symphony.engine.messages import ModelInfo
-from symphony.errors import Busy, InternalError, Invalid, LimitExceeded, SymphonyError
+from symphony.errors import Invalid
 from symphony.kvfs.arena import Arena, Costs
 from symphony.kvfs.file import File
 from symphony.kvfs.integrity import check_integrity
 from symphony.kvfs.modes import READ, WRITE, Principal, require
 from symphony.kvfs.names_integrity import check_names
 from symphony.kvfs.transfer import Run, append_runs, extract_runs
-from symphony.param import ASSUMED_MOVE_BYTES, STEP_TOKENS_GPU
+from symphony.pace import Pace
+from symphony.param import ASSUMED_MOVE_BYTES, MAX_SURVEY_PAGES, STEP_TOKENS_GPU
 from symphony.sched.batch import BatchLimits, BatchScheduler
+from symphony.store.store import Store
 
 
-class Core(Files):
+class Core(Predicting):
     """All methods belong to the event-loop thread. The coroutines finish without suspending, except where a file's
     cancelled operation is still on the device."""
 
-    def __init__(self, engines: Sequence[Engine], config: CoreConfig | None = None) -> None:
-        """The first engine is the default model. Engines stay the caller's to close."""
+    def __init__(self, engines: Sequence[Engine], config: CoreConfig | None = None, store: Store | None = None) -> None:
+        """The first engine is the default model. Engines and the store stay the caller's to close; what is in the store
+        is there again."""
         if not engines:
             raise ValueError("a core needs at least one engine")
         super().__init__(config or CoreConfig(), engines[0].info.name)
+        pace = Pace(self._config.tenant_tokens, self._config.tenants_tokens)
         for engine in engines:
             info = engine.info
             if info.name in self._loops:
@@ -69,7 +77,14 @@ class Core(Files):
                 self._config.timer_resolution,
                 self._config.room,
                 engine.pipelined if pipelined is None else pipelined,
+                pace,
             )
+        self._durable = Durable(self._kvfs, self._tree, self._loops, store, self._config.disk)
+        staging = Staging(self._kvfs, self._durable)
+        self._porter = Porter(self._kvfs, self._tree, self._loops, self._durable, staging)
+        self._repaging = Repaging(self._kvfs, self._tree, self._loops, self._durable, staging)
+        for loop in self._loops.values():
+            loop.room.attach(self._durable)
         if self._config.debug:
             for loop in self._loops.values():
                 loop.audit = self.check_integrity
@@ -97,6 +112,8 @@ class Core(Files):
         for session in list(self._sessions):
             await self.close_session(session)
         self.constraints.close()
+        await self._repaging.finish()
+        await self._durable.finish()
         for loop in self._loops.values():
             loop.close()
         if self._stopped is not None:
@@ -111,7 +128,8 @@ class Core(Files):
 
     def check_integrity(self) -> None:
         """Raises InternalError that says which books of the KVFS do not agree."""
-        check_integrity(self._kvfs, [move for loop in self._loops.values() for move in loop.room.moves()])
+        moves = [move for loop in self._loops.values() for move in loop.room.moves()]
+        check_integrity(self._kvfs, moves, self._durable.holders())
         check_names(self._tree)
 
     def idle(self) -> bool:
@@ -163,12 +181,14 @@ class Core(Files):
         gone.constraints.clear()
         self.kept.forget(gone, list(gone.kept))
 
-    def usage(self, session: int) -> Usage:
-        """What the session has used so far; `pages` now."""
+    def usage(self, session: int, most: int = MAX_SURVEY_PAGES) -> Usage:
+        """What the session has used so far; `pages` now, by looking at so many entries of page tables at `most`
+        (`inspect.count_pages`)."""
         found = self._session(session)
         usage = found.usage
-        files = [handle.file for handle in found.files.values()]
-        usage.pages = len({(f.arena.model, bool(f.slots), page) for f in files for page in f.slots or f.pages})
+        files = list(dict.fromkeys(handle.file for handle in found.files.values()))
+        usage.pages = count_pages([(file, file.slots) for file in files if file.slots], most)
+        usage.pages += count_pages([(file, file.pages) for file in files if not file.slots], most)
         return Usage(
             usage.forwards,
             usage.prompt_tokens,
@@ -213,7 +233,7 @@ class Core(Files):
         self._kvfs.check_idle(source)
         self._kvfs.check_idle(target)
         runs = append_runs(source, target, start, end)
-        check_context(max(target.length, target.position(target.length)) + end - start, handle.loop.info)
+        check_context(target.length + target.ahead + end - start, handle.loop.info)
         await self._transfer(owner, handle, source, target, runs)
 
     async def pin(self, session: int, file: int) -> None:
@@ -247,134 +267,11 @@ class Core(Files):
     def resume(self, session: int) -> None:
         """The process has what it waited for, something else than the model: its files come back before it asks."""
         found = self._sessions.get(session)
-        if found is not None and self._kvfs.stowed:
+        if found is not None and (self._kvfs.stowed or self._kvfs.loose):
             for handle in found.files.values():
                 handle.loop.room.prefetch(handle.file)
 
-    # ---- operations ----------------------------------------------------------------------------------------------
-    async def pred(
-        self,
-        session: int,
-        file: int,
-        op: int,
-        tokens: Sequence[int],
-        outputs: Sequence[int],
-        readings: Readings,
-        shape: Shape | None = None,
-    ) -> None:
-        """Append `tokens` and run the model over them; `outputs`, ascending, index into them. Without tokens ask again
-        about the last entry, `outputs` being `(0,)`. `op`: a new id; the answer comes through `connect`.
-
-        Raises Invalid, PermissionDenied, Busy, LimitExceeded.
-        """
-        await self._quiet(session, file)
-        owner = self._session(session)
-        self._predict(owner, self._handle(owner, file), op, tokens, outputs, readings, shape)
-
-    def predict(
-        self,
-        session: int,
-        file: int,
-        op: int,
-        tokens: Sequence[int],
-        outputs: Sequence[int],
-        readings: Readings,
-        shape: Shape | None = None,
-    ) -> None:
-        """As `pred`, for who waits for the answer anyway: never suspends; what is wrong is raised, or delivered."""
-        owner = self._session(session)
-        handle = self._handle(owner, file)
-        if handle.file in handle.loop.dying:
-            started = asyncio.ensure_future(self.pred(session, file, op, tokens, outputs, readings, shape))
-            started.add_done_callback(lambda _: _tell(started, handle.loop, op))
-        else:
-            self._predict(owner, handle, op, tokens, outputs, readings, shape)
-
-    def _predict(
-        self,
-        owner: Session,
-        handle: Handle,
-        op: int,
-        tokens: Sequence[int],
-        outputs: Sequence[int],
-        readings: Readings,
-        shape: Shape | None,
-    ) -> None:
-        wanted, placement = self._check_pred(owner, handle, op, tokens, outputs, readings, shape)
-        self._begin_pred(owner, handle, op, tokens, wanted, readings, placement)
-
-    async def pred_all(self, session: int, parts: Sequence[Part], readings: Readings) -> list[list[int]]:
-        """As `pred` for each part: all start, or none. Raises as `pred`; Busy also for a file that is named twice.
-
-        Returns, for each part, the numbers of the rows that it keeps (`KeptRows`).
-        """
-        for part in parts:
-            await self._quiet(session, part.file)
-        owner = self._session(session)
-        handles = [self._handle(owner, part.file) for part in parts]
-        if len({handle.file for handle in handles}) < len(parts):
-            raise Busy("a file is named twice", "make one prediction of its parts, or fork it")
-        checked: list[tuple[Sequence[int], Placement | None]] = []
-        for part, handle in zip(parts, handles, strict=True):
-            self._kvfs.check_idle(handle.file)
-            checked.append(self._check_pred(owner, handle, part.op, part.tokens, part.outputs, readings, part.shape))
-        if parts:
-            self._check_operations(owner, len(parts))
-            check_readings(readings, sum([len(part.outputs) for part in parts]), handles[0].loop.info)
-            keeping = [wanted for part, (wanted, _) in zip(parts, checked, strict=True) if part.keep]
-            self.kept.check(owner, sum(map(len, keeping)))
-        kept: list[list[int]] = []
-        for part, handle, (wanted, placement) in zip(parts, handles, checked, strict=True):
-            kept.append(self.kept.add(owner, handle.loop.engine, wanted) if part.keep else [])
-            self._begin_pred(owner, handle, part.op, part.tokens, wanted, readings, placement, kept[-1])
-        return kept
-
-    def _check_pred(
-        self,
-        owner: Session,
-        handle: Handle,
-        op: int,
-        tokens: Sequence[int],
-        outputs: Sequence[int],
-        readings: Readings,
-        shape: Shape | None,
-    ) -> tuple[Sequence[int], Placement | None]:
-        """The wanted entries, and how the tokens are placed."""
-        kv, info = handle.file, handle.loop.info
-        self._check_start(owner, op, kv, tokens, info, shape is not None and shape.positions is not None)
-        check_readings(readings, len(outputs), info)
-        wanted = wanted_entries(outputs, len(tokens), kv.length)
-        return wanted, None if shape is None else place(shape, kv, len(tokens), info)
-
-    def _begin_pred(
-        self,
-        owner: Session,
-        handle: Handle,
-        op: int,
-        tokens: Sequence[int],
-        wanted: Sequence[int],
-        readings: Readings,
-        placement: Placement | None,
-        keep: Sequence[int] = (),
-    ) -> None:
-        kv = handle.file
-        self._kvfs.begin(kv, tokens)
-        if placement is not None and tokens:
-            self._kvfs.derive(kv, placement.first, placement.positions)
-        now = self._config.clock()
-        if keep:
-            forget = partial(self.kept.lose, owner, handle.loop.engine)
-            prediction = KeepingPrediction(op, owner, handle, now, wanted, readings, placement, keep, forget)
-            self._start(prediction)
-        else:
-            self._start(Prediction(op, owner, handle, now, wanted, readings, placement))
-
-    def forget(self, session: int, rows: Sequence[int]) -> None:
-        """Nobody will ask about these rows any more. Idempotent."""
-        owner = self._sessions.get(session)
-        if owner is not None:
-            self.kept.forget(owner, rows)
-
+    # ---- generations ---------------------------------------------------------------------------------------------
     async def generate(
         self,
         session: int,
@@ -475,6 +372,9 @@ class Core(Files):
         arena = self._kvfs.mount(info.name, info.digest, info.page_size, info.pages, info.host_pages, costs)
         arena.tenant_pages = max(int(arena.pool.capacity * self._config.tenant_page_share), 1)
         arena.tenant_slots = int(arena.host.capacity * self._config.tenant_slot_share)
+        pages, slots = self._config.tenant_page_shares, self._config.tenant_slot_shares
+        arena.own_pages = {name: max(int(arena.pool.capacity * share), 1) for name, share in pages.items()}
+        arena.own_slots = {name: int(arena.host.capacity * share) for name, share in slots.items()}
         arena.kept_pages = max(int(arena.pool.capacity * self._config.kept_share), 1)
         arena.kept_slots = int(arena.host.capacity * self._config.kept_share)
         if self._config.debug:
@@ -494,43 +394,6 @@ class Core(Files):
         if error is not None:
             raise error
 
-    def _start(self, operation: Operation) -> None:
-        operation.session.operations[operation.id] = operation
-        operation.handle.operation = operation
-        operation.handle.loop.submit(operation)
-
-    def _check_start(
-        self, session: Session, op: int, file: File, tokens: Sequence[int], info: ModelInfo, placed: bool = False
-    ) -> None:
-        """`placed`: the tokens come at positions of their own."""
-        require(file, session.who, READ | WRITE)
-        total = file.length + len(tokens)
-        if not total:
-            raise Invalid("the file is empty and no tokens were given", "give at least one token")
-        if file.positions is not None and not placed:
-            total = max(total, file.position(file.length) + len(tokens))
-        if total > info.context_limit:
-            check_context(total, info)
-        if tokens:
-            check_ids(tokens, info)
-        if len(session.operations) >= self._config.max_operations:
-            self._check_operations(session)
-        if op in session.operations:
-            raise Invalid(f"operation {op} is in flight already", "choose a new id")
-
-    def _check_operations(self, session: Session, more: int = 1) -> None:
-        if len(session.operations) + more > self._config.max_operations:
-            raise LimitExceeded(
-                f"the process has {len(session.operations)} operations in flight, the limit", "wait for some of them"
-            )
-
 
 def _limits(info: ModelInfo) -> BatchLimits:
     return BatchLimits(tokens=STEP_TOKENS_GPU) if info.device.startswith("cuda") else BatchLimits()
-
-
-def _tell(started: asyncio.Future[None], loop: StepLoop, op: int) -> None:
-    """A prediction that had to wait for its file could, or could not, be started."""
-    error = None if started.cancelled() else started.exception()
-    if error is not None:
-        loop.deliver(op, error if isinstance(error, SymphonyError) else InternalError(f"the host failed: {error!r}"))

@@ -137,7 +137,7 @@ class DraftModel(Operation):
         super().__init__(op, session, handle, now, sampling)
         file, info = self.file, handle.loop.info
         self.prompt_end = 0  # what it computes is nobody's prompt
-        self._limit = info.context_limit - max(file.position(file.length) - file.length, 0)
+        self._limit = info.context_limit - file.ahead
         self._kvfs = kvfs
         self._text = text
         self._start = len(text.tokens)

@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from functools import partial
 
 from symphony.core.config import CoreConfig
+from symphony.core.durable import Durable
 from symphony.core.generation import Generation
-from symphony.core.loop import Deliver, StepLoop
+from symphony.core.loop import StepLoop
 from symphony.core.messages import Entry, Stat
 from symphony.core.operation import Operation
+from symphony.core.operations import Deliver
+from symphony.core.porting import Porter
+from symphony.core.repaging import Repaging
 from symphony.core.session import Handle, Session
-from symphony.errors import Busy, Invalid, LimitExceeded, NotFound
+from symphony.errors import Busy, Invalid, LimitExceeded, NotFound, SymphonyError
 from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.locks import Lock, Locks
@@ -46,6 +51,10 @@ class Files:
         """Locks that are waited for, and the operation ids under which their holders hear of it."""
         self._loops: dict[str, StepLoop] = {}
         self._sessions: dict[int, Session] = {}
+        self._durable: Durable
+        self._porter: Porter
+        self._repaging: Repaging
+        """`Core` makes these: they need the engines."""
         self._ids = itertools.count(1)
         self._deliver: Deliver | None = None
 
@@ -72,8 +81,18 @@ class Files:
         """
         owner, loop = self._session(session), self._loop(model)
         self._check_open(owner)
+        if self._durable.foreign:
+            await self._repaging.adapt(owner.who, loop.arena.model, path)
+            owner = self._session(session)  # it may have ended meanwhile
         file = self._tree.open(owner.who, loop.arena.model, path, write=write, create=create, exclusive=exclusive)
-        return self._admit(owner, file)
+        number = self._admit(owner, file)
+        if file.derived is not None and file.image is not None:
+            try:
+                await self._durable.check(file, path)
+            except BaseException:
+                await self.close_file(session, number)
+                raise
+        return number
 
     async def fork(self, session: int, file: int) -> int:
         """Raises Busy, PermissionDenied, LimitExceeded."""
@@ -82,6 +101,19 @@ class Files:
             raise Busy("an operation is in flight on this file", "wait for it before you fork")
         self._check_open(owner)
         return self._admit(owner, self._kvfs.fork(found, owner.who.tenant, owner.who.owner))
+
+    def hand_over(self, session: int, file: int, to: int) -> None:
+        """Make a file another session's, of the same tenant, under the same id. Nothing may be in flight on it."""
+        giver, taker = self._session(session), self._session(to)
+        handle = self._handle(giver, file)
+        if giver.who.tenant != taker.who.tenant or handle.operation is not None:
+            raise Invalid("this file cannot change hands", "hand over a fork of it, to a session of the same tenant")
+        del giver.files[file]
+        taker.files[file] = handle
+
+    def model_of(self, session: int, file: int) -> str:
+        """The name of the model whose K/V the file holds."""
+        return self._handle(self._session(session), file).file.arena.model
 
     async def close_file(self, session: int, file: int) -> None:
         """Close a handle; what was started through it is cancelled. Idempotent."""
@@ -104,6 +136,21 @@ class Files:
         """Keep the first `length` tokens. Raises PermissionDenied, Invalid, Busy."""
         found, _ = await self._may(session, file, WRITE)
         self._kvfs.truncate(found, length)
+
+    async def sync(self, session: int, file: int, op: int) -> None:
+        """Make the file, as it is now, survive whatever happens to the host. None, or why not, is delivered for `op`.
+
+        Raises PermissionDenied, Busy at once.
+        """
+        found, _ = await self._may(session, file, WRITE)
+        self._start_sync(found, op)
+
+    async def sync_path(self, session: int, path: str, op: int) -> None:
+        """Likewise the file of that name. Raises NotFound, Invalid, PermissionDenied, Busy at once."""
+        who = self._session(session).who
+        found = self._tree.file(who, path)
+        require(found, who, WRITE, path)
+        self._start_sync(found, op)
 
     async def stat(self, session: int, file: int) -> Stat:
         return self._kvfs.stat(await self._quiet(session, file))
@@ -257,6 +304,14 @@ class Files:
         for granted in self._locks.release(lock):
             self._tell(granted)
 
+    def _start_sync(self, file: File, op: int) -> None:
+        self._kvfs.check_idle(file)
+        self._durable.start(file, partial(self._answer, op))
+
+    def _answer(self, op: int, error: SymphonyError | None) -> None:
+        if self._deliver is not None:
+            self._deliver(op, error)
+
     def _tell(self, lock: Lock) -> None:
         op = self._awaited.pop(lock)
         if self._deliver is not None:
@@ -269,5 +324,6 @@ class Files:
             try:
                 while (due := self._tree.sweep()) is not None and due <= self._config.wall_clock():  # noqa: ASYNC110
                     await asyncio.sleep(0)
+                await self._durable.flush()
             except Exception:
                 _log.exception("looking for names that are past their time failed; it goes on with the next ones")

@@ -23,6 +23,9 @@ from symphony.param import MAX_READ_VALUES, MAX_UNDELIVERED_TOKENS, READ_VALUES_
 Tokens = Sequence[int]
 
 
+_UNKNOWN = _FIRST = (0,)
+
+
 class Guide(Protocol):
     """What may be said: a constraint that is advanced along with one generation."""
 
@@ -63,7 +66,6 @@ class Generation(Operation):
         "delivered",
         "drafter",
         "drafts",
-        "drawn",
         "error",
         "finish",
         "guide",
@@ -96,8 +98,7 @@ class Generation(Operation):
     ) -> None:
         super().__init__(op, session, handle, now, options.sampling)
         self.options = options
-        file, length = self.file, len(self.file.tokens)
-        self.context_limit = context_limit - max(file.position(length) - length, 0)
+        self.context_limit = context_limit - self.file.ahead
         """Entries that the file may have: the model's limit counts positions."""
         self.readings = Readings(
             options.sampling, top_k=options.logprobs or 0, sampled_logprob=options.logprobs is not None
@@ -110,7 +111,6 @@ class Generation(Operation):
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
         self.alternatives: list[Ranked] = []
-        self.drawn = 0
         self.delivered = 0
         self.finish: Finish | None = None
         self.error: SymphonyError | None = None
@@ -124,13 +124,14 @@ class Generation(Operation):
         """Guesses of the tokens that follow the file's..."""
         self.offered: Tokens = ()
         """...and those of them that are in the row in flight."""
-        self.proposed = length
+        self.proposed = len(self.file.tokens)
         """The length of the text that the last drafts were for."""
         self.awaiting = False
         """Its drafts, or what is allowed, come later; until then it is parked."""
         self._force()
         self._check_length()
         self.refresh()
+        self.look_ahead()
 
     def complete(self) -> bool:
         return self.finish is not None
@@ -141,6 +142,8 @@ class Generation(Operation):
 
     @property
     def foreseeable(self) -> bool:
+        if self.drawn + 1 < self.horizon:
+            return self.place >= 0 and not self.penalised
         if self.drafter is not None or self.guide is not None:
             return False
         if self.place < 0 or self.penalised or self.cancelled or self.finish is not None or self.doom is not None:
@@ -153,11 +156,8 @@ class Generation(Operation):
         file = self.file
         start = len(file.tokens)
         pages = file.pages[: start // file.arena.page_size + 1]
-        row = Row((0,), start, pages, (0,), self.readings, follows=self.place)
-        if file.derived is not None:
-            row.position = file.position(start)
-            row.earlier = file.positions or ()
-        return row
+        row = Row(_UNKNOWN, start, pages, _FIRST, self.readings, follows=self.place)
+        return row if file.derived is None else self._positioned(row)
 
     @property
     def paused(self) -> bool:
@@ -188,7 +188,7 @@ class Generation(Operation):
         if not self.drafts:
             return 0
         file, arena = self.file, self.file.arena
-        spare = min(arena.available, arena.tenant_pages - arena.pool.used.get(file.tenant, 0))
+        spare = min(arena.available, arena.pages_of(file.tenant) - arena.pool.used.get(file.tenant, 0))
         fits = (len(file.pages) + max(spare, 0)) * arena.page_size - len(file.tokens)
         if fits < len(self.drafts):
             self.drafts = self.drafts[: max(fits, 0)]
@@ -217,7 +217,7 @@ class Generation(Operation):
         length = len(self.file.tokens)
         if self.drafter is None or self.proposed == length:
             return True
-        self.proposed = length
+        self.proposed = len(self.file.tokens)
         room = min(self.options.max_tokens - self.drawn, self.context_limit - length, self.run_ahead - len(self.tokens))
         found = self.drafter.propose(self.file.tokens, room - 1, self._drafted) if room > 1 else ()
         self.awaiting = found is None
@@ -267,12 +267,35 @@ class Generation(Operation):
         self.refresh()
         return accepted
 
+    def look_ahead(self) -> None:
+        """Find the horizon: how far nothing can happen but a stop token."""
+        self.horizon = 0
+        if self.drafter is None and self.guide is None and self.finish is None and not self.cancelled:
+            options = self.options
+            if options.logprobs is None and not options.stop_strings and not options.chunk_ms and self.doom is None:
+                undelivered, total = len(self.tokens), len(self.file.tokens)
+                chunk = min(options.chunk_tokens, self.run_ahead) - undelivered
+                self.horizon = min(options.max_tokens, self.drawn + min(self.context_limit - total, chunk)) - 1
+
+    def takes(self, token: int) -> bool:
+        """The common case of `absorb`, of a row that drew one token short of the horizon. False: it is not that."""
+        if self.drawn >= self.horizon or token in self.stop_tokens:
+            return False
+        self.file.tokens.append(token)
+        self.tokens.append(token)
+        self.text.push(token)
+        self.drawn += 1
+        self.session.usage.generated_tokens += 1
+        self.handle.loop.meter.generated += 1
+        return True
+
     def take(self) -> Chunk:
         """Everything undelivered."""
         chunk = Chunk(self.tokens, self.text.take(), self.logprobs, self.alternatives, self.finish)
         self.delivered += len(self.tokens)
         self.tokens, self.logprobs, self.alternatives = [], [], []
         self.notified = False
+        self.look_ahead()
         return chunk
 
     def stop_timer(self) -> None:
@@ -306,10 +329,12 @@ class Generation(Operation):
         self.tokens.append(token)
         self.drawn += 1
         self.session.usage.generated_tokens += 1
+        self.handle.loop.meter.generated += 1
         if self.guide is not None:
             self.guide.push(token)
         if token in self.stop_tokens:
             self.finish = ("stop-token", token)
+            self.horizon = 0
             self.text.end()
             return
         stop = self.text.push(token)
@@ -326,4 +351,5 @@ class Generation(Operation):
         elif self.guide is not None and self.guide.over:
             self.finish = ("constraint", None)
         if self.finish is not None:
+            self.horizon = 0
             self.text.end()

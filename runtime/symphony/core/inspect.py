@@ -6,7 +6,7 @@ Reads everybody's books and belongs to nobody's work; knows nothing of processes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from symphony.core.files import Files
@@ -14,7 +14,9 @@ from symphony.core.generation import Generation
 from symphony.core.loop import StepLoop
 from symphony.core.operation import Operation, Prediction, Transfer
 from symphony.core.session import Handle, Session
+from symphony.kvfs.file import File
 from symphony.kvfs.pages import PagePool
+from symphony.param import MAX_SURVEY_PAGES
 
 STEP = "step"
 """What an operation waits for: its row is in the step that runs, or..."""
@@ -59,12 +61,26 @@ class ModelGauge:
     """Likewise."""
     tokens_per_second: float
     """Lately, those of prompts and drawn ones."""
+    computed_tokens: int
+    """Likewise, so far..."""
+    prompt_tokens: int
+    """...of which programs gave so many."""
+    generated_tokens: int
+    """Drawn so far."""
+    reused_tokens: int
+    """Tokens whose keys and values were found, so far."""
     pages: TierGauge
     slots: TierGauge
+    disk: TierGauge
+    """Slots on disk."""
     moved_out: int
     """Pages copied to the host so far."""
     moved_back: int
     """Likewise to the device."""
+    fetched: int
+    """Pages read from disk so far..."""
+    saved: int
+    """...and written for want of room, not for a sync."""
     moving: int
     """Pages that move now."""
     dropped_tokens: int
@@ -104,8 +120,12 @@ class Activity:
     """Open ones..."""
     away: int = 0
     """...of which so many have their keys and values off the device, some in part."""
+    on_device: int = 0
+    """...and of so many some are there."""
     device_pages: int = 0
     host_pages: int = 0
+    entries: int = 0
+    """Of their page tables. Where that is more than was to be looked at, pages that files share count for each file."""
     locks: int = 0
     """Advisory locks that it holds..."""
     awaited_locks: int = 0
@@ -114,7 +134,7 @@ class Activity:
     @property
     def swapped(self) -> bool:
         """Nothing of its files is on the device, and there is something that was."""
-        return bool(self.away) and not self.device_pages
+        return bool(self.away) and not self.on_device
 
 
 class Inspector:
@@ -127,8 +147,14 @@ class Inspector:
         """One a model, the default one first."""
         return [self._gauge(loop) for loop in self._core._loops.values()]
 
-    def activity(self, session: int) -> Activity:
-        """Of a session that has ended: nothing."""
+    def swapped(self, session: int) -> bool:
+        """`Activity.swapped`, for less."""
+        found = self._core._sessions.get(session)
+        files = [handle.file for handle in found.files.values()] if found is not None else []
+        return any(file.tier != "device" for file in files) and not any(file.pages for file in files)
+
+    def activity(self, session: int, most: int = MAX_SURVEY_PAGES) -> Activity:
+        """Of a session that has ended: nothing. `most`: entries of page tables to look at."""
         found = self._core._sessions.get(session)
         if found is None:
             return Activity()
@@ -139,8 +165,10 @@ class Inspector:
             operations=[_view(operation, ids) for operation in found.operations.values()],
             files=len(found.files),
             away=sum([file.tier != "device" for file in files]),
-            device_pages=len({(file.arena.model, page) for file in files for page in file.pages}),
-            host_pages=len({(file.arena.model, slot) for file in files for slot in file.slots}),
+            on_device=sum([bool(file.pages) for file in files]),
+            device_pages=count_pages([(file, file.pages) for file in files], most),
+            host_pages=count_pages([(file, file.slots) for file in files], most),
+            entries=sum([len(file.pages) + len(file.slots) for file in files]),
             locks=held,
             awaited_locks=len(found.locks) - held,
         )
@@ -157,11 +185,18 @@ class Inspector:
             rows=loop.meter.rows,
             tokens=loop.meter.tokens,
             tokens_per_second=loop.meter.per_second(loop.clock()),
+            computed_tokens=loop.meter.total,
+            prompt_tokens=loop.meter.prompt,
+            generated_tokens=loop.meter.generated,
+            reused_tokens=loop.meter.reused,
             pages=_tier(arena.pool, cached),
-            slots=_tier(arena.host, 0),
+            slots=_tier(arena.host, len(arena.idle_slots)),
+            disk=_tier(arena.disk, 0),
             moved_out=tiers.stowed_pages,
             moved_back=tiers.recalled_pages,
-            moving=sum([len(move.copies) for move in room.moves()]),
+            fetched=tiers.fetched_pages,
+            saved=tiers.saved_pages,
+            moving=sum([len(move.copies) + len(move.loads) for move in room.moves()]),
             dropped_tokens=tiers.dropped_tokens,
             preemptions=room.preemptions,
             active=len(loop.active),
@@ -169,6 +204,17 @@ class Inspector:
             parked=len(loop.parked),
             files=sum([file.arena is arena for file in self._core._kvfs.files]),
         )
+
+
+def count_pages(tables: Sequence[tuple[File, Sequence[int]]], most: int) -> int:
+    """Pages in these tables of files, each once; in tables of more than `most` entries together, as often as they are
+    there: who has a thousand forks of a long file must not hold up the event loop."""
+    if not tables:
+        return 0
+    entries = sum([len(table) for _, table in tables])
+    if entries > most:
+        return entries
+    return len({(file.arena.model, page) for file, table in tables for page in table})
 
 
 def holders(sessions: Iterable[tuple[int, Session]]) -> dict[object, list[int]]:

@@ -59,18 +59,18 @@ class KeptRows:
             raise Invalid("this row is not kept", "its prediction failed, or it was dropped")
         if len(rows) > self._most:
             raise LimitExceeded(f"a question about {len(rows)} rows, at most {self._most}", "name each row once")
-        engines = {id(kept.engine): kept.engine for kept in known}
-        if len(engines) > 1:
+        if any(kept.engine is not known[0].engine for kept in known):
             raise Invalid("the rows are of different models", "ask about those of one model at a time")
         if readings.sample is not None and readings.sample.needs_history:
             raise Invalid(
                 "penalties look at the text, which is not kept with a row", "leave them out, or predict again"
             )
-        results = []
-        for engine in engines.values():
-            check_readings(readings, len(rows), engine.info)
-            questions = [Question(row, kept.entry, readings) for row, kept in zip(rows, known, strict=True)]
-            results = await engine.ask(questions)
+        if not known:
+            return []
+        engine = known[0].engine
+        check_readings(readings, len(rows), engine.info)
+        questions = [Question(row, kept.entry, readings) for row, kept in zip(rows, known, strict=True)]
+        results = await engine.ask(questions)
         errors = [result.error for result in results if result.error is not None]
         if errors:
             raise InternalError(f"a question about a kept row failed: {errors[0]}", "predict again")

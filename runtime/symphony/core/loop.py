@@ -9,7 +9,7 @@ Where an operation turns out to have ended in step n (a stop, a failure, a cance
 nothing: what came of it is discarded, and the file settles when that step is over.
 
 Which operations have pages for their next row is the `Room`'s decision (room.py); which of those make the step, that
-of `sched`. Knows nothing of sessions' files or names; callers tell it about operations.
+of `sched`; how operations begin and end is in operations.py. Knows nothing of sessions' files or names.
 """
 
 from __future__ import annotations
@@ -22,32 +22,30 @@ from collections.abc import Callable, Sequence
 
 from symphony.core.drafts import DraftModel
 from symphony.core.generation import Generation
-from symphony.core.messages import Reading
 from symphony.core.meter import Meter
 from symphony.core.operation import Operation, Prediction, Transfer
+from symphony.core.operations import Operations
 from symphony.core.room import Room
 from symphony.core.step import Plan, Step
 from symphony.core.victims import RoomLimits
 from symphony.engine.engine import Engine
 from symphony.engine.messages import Batch, EntryCopy, RowResult
-from symphony.errors import Cancelled, InternalError, SymphonyError
+from symphony.errors import InternalError, SymphonyError
 from symphony.kvfs.arena import Arena
-from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.transfer import land
+from symphony.pace import Pace
 from symphony.param import IN_LOOP_TOKENS
 from symphony.sched.batch import BatchScheduler
 from symphony.sched.dispatch import Dispatch
 
 _log = logging.getLogger(__name__)
 
-Deliver = Callable[[int, "list[Reading] | SymphonyError | None"], None]
-
 TIMER_RESOLUTION = 1e-3
 """Seconds; the event loop rounds shorter waits up to this."""
 
 
-class StepLoop:
+class StepLoop(Operations):
     """All methods belong to the event-loop thread; only `run` suspends."""
 
     def __init__(
@@ -61,40 +59,28 @@ class StepLoop:
         timer_resolution: float = TIMER_RESOLUTION,
         limits: RoomLimits | None = None,
         pipelined: bool = False,
+        pace: Pace | None = None,
     ) -> None:
+        super().__init__(arena, kvfs, dispatch, clock)
         self.engine = engine
         self.info = engine.info
-        self.arena = arena
-        self.dispatch = dispatch
-        self.deliver: Deliver = _nobody
         self.audit: Callable[[], None] | None = None
         """Called whenever no operation is left; raises if the books do not agree. For debugging."""
-        self.clock = clock
         self.timer_resolution = timer_resolution
-        self.active: dict[Operation, None] = {}
-        """Operations that have work for the model, oldest first."""
-        self.parked: dict[Operation, None] = {}
-        """Generations that wait for their guest or their drafts; drafts that nobody asks for."""
-        self.dying: dict[File, Operation] = {}
-        """Cancelled operations whose steps are not over."""
         self.flight: deque[Step] = deque()
         """Steps that are not over, oldest first."""
         self.room = Room(engine, kvfs, arena, self, clock, limits or RoomLimits())
         self.steps = 0
         self.meter = Meter()
-        self._kvfs = kvfs
         self._batches = batches
         self._depth = 2 if pipelined else 1
-        self._urgent = False
-        """A row that must not wait is there."""
-        self._since = 0.0
-        """When the first of the present rows could have started."""
         self._over = 0.0
         """When the last step was over."""
-        self._wake_at = 1
-        """So many active operations end the sleep."""
-        self._sleeper: asyncio.Future[None] | None = None
         self._closed = False
+        self._pace = pace if pace is not None and pace.limits else None
+        """Of tenants' tokens; None: nobody has a limit."""
+        self._held: float | None = None
+        """Seconds until somebody may go on who had more than its pace gives; of the last `_schedule`."""
 
     # ---- the loop ------------------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -121,7 +107,7 @@ class StepLoop:
                         self.audit()
                 elif self.active:
                     self._wake_at = 1
-                    await self._sleep(self.room.patience())
+                    await self._sleep(self._patience())
             except Exception as e:
                 await self._give_up(e)
             await asyncio.sleep(0)  # guests go on, also where the engine did not suspend
@@ -149,7 +135,23 @@ class StepLoop:
 
     def _schedule(self) -> Plan:
         ready = self.room.admit()
+        if self._pace is not None:
+            ready = self._paced(self._pace, ready)
         return self._batches.plan(ready, self.clock()) if ready else []
+
+    def _paced(self, pace: Pace, ready: Sequence[Operation]) -> list[Operation]:
+        """Those whose tenants have paid for what they had."""
+        now = self.clock()
+        waits = {tenant: pace.wait(tenant, now) for tenant in {operation.tenant for operation in ready}}
+        self._held = min(filter(None, waits.values()), default=None)
+        return [operation for operation in ready if not waits[operation.tenant]]
+
+    def _patience(self) -> float | None:
+        """Nothing could start: seconds until it makes sense to try again; None: when something happens."""
+        if self._held is None:
+            return self.room.patience()
+        held, due = max(self._held, self.timer_resolution), self.room.patience(held=True)
+        return held if due is None else min(held, due)
 
     def _launch(self, plan: Plan) -> None:
         """Start a step if there is anything to do in it."""
@@ -170,13 +172,14 @@ class StepLoop:
         for operation in alone:
             operation.running, operation.place = 1, -1
         start = self.clock()
+        if self._pace is not None:
+            for operation, count in plan:
+                self._pace.take(operation.tenant, count, start)
         results = self.engine.launch(batch) if self._depth > 1 else self.engine.step(batch)
         self.flight.append(Step(plan, alone, made, bool(batch.poison), start, results))
 
     def _prefilled(self, token_seconds: float) -> None:
-        costs = self.arena.costs
-        before = costs.token_seconds
-        costs.token_seconds = token_seconds if before is None else 0.8 * before + 0.2 * token_seconds
+        self.arena.costs.computed(token_seconds)
 
     def _poison(self) -> list[int]:
         """Pages that were freed since the last step. Whoever has one by now writes it after that, in this step."""
@@ -196,8 +199,11 @@ class StepLoop:
             self._measure(step, now)
             for (operation, count), result in zip(step.plan, results, strict=True):
                 operation.since = now
+                if operation.drawn < operation.horizon and self._passes(operation, count, result):
+                    continue
                 try:
-                    self._absorb(operation, count, result, now)
+                    if type(operation) is not Prediction or not self._answers(operation, count, result, now):
+                        self._absorb(operation, count, result, now)
                 except SymphonyError as e:
                     self.fail(operation, e)
                 except Exception as e:
@@ -237,6 +243,47 @@ class StepLoop:
             if operation.cancelled or isinstance(operation, Transfer):
                 self.fail(operation, error)
 
+    def _passes(self, operation: Operation, count: int, result: RowResult) -> bool:
+        """What `_absorb` does of most tokens of most generations, sooner. False: it is not that."""
+        file, session = operation.file, operation.session
+        computed = file.computed + 1
+        if count != 1 or result.error is not None or computed != len(file.tokens) or computed <= operation.prompt_end:
+            return False
+        token = result.readings[0].sampled
+        if token is None or not isinstance(operation, Generation) or not operation.takes(token):
+            return False
+        self._kvfs.commit(file, computed)
+        if session.last_step != self.steps:
+            session.last_step = self.steps
+            session.usage.forwards += 1
+        return True
+
+    def _answers(self, operation: Prediction, count: int, result: RowResult, now: float) -> bool:
+        """What `_absorb` does of a prediction that one row completes, which most are, sooner. False: it is not that."""
+        file, session, readings = operation.file, operation.session, result.readings
+        total, asked = len(file.tokens), len(operation.wanted)
+        if (
+            file.computed + count != total
+            or result.error is not None
+            or len(readings) != asked
+            or operation.answers
+            or operation.cancelled
+            or operation.doom is not None
+        ):
+            return False
+        self._kvfs.commit(file, total)
+        usage, meter = session.usage, self.meter
+        usage.prompt_tokens += count
+        meter.prompt += count
+        if operation.readings.sample is not None:
+            usage.generated_tokens += asked
+            meter.generated += asked
+        if session.last_step != self.steps:
+            session.last_step = self.steps
+            usage.forwards += 1
+        self._answer(operation, readings, now)
+        return True
+
     def _absorb(self, operation: Operation, count: int, result: RowResult, now: float) -> None:
         """A row came back. Raises what its operation ends with if it failed."""
         if operation.doom is not None:
@@ -249,7 +296,9 @@ class StepLoop:
         if start < len(file.tokens) and not late:
             self._kvfs.commit(file, min(start + count, len(file.tokens)))  # drafts are not the file's yet
             if start < operation.prompt_end:
-                session.usage.prompt_tokens += min(count, operation.prompt_end - start)
+                given = min(count, operation.prompt_end - start)
+                session.usage.prompt_tokens += given
+                self.meter.prompt += given
         if session.last_step != self.steps and not late and not isinstance(operation, DraftModel):
             session.last_step = self.steps
             session.usage.forwards += 1
@@ -263,41 +312,6 @@ class StepLoop:
                 self._kvfs.commit(file, file.computed + accepted)
                 operation.refresh()
             self._advance(operation, now)
-
-    def advance(self, operation: Operation) -> None:
-        """It made progress without a step."""
-        self._advance(operation, self.clock())
-
-    def _advance(self, operation: Operation, now: float) -> None:
-        """After progress: deliver what is there; leave the active ones if there is nothing more to do."""
-        if isinstance(operation, Prediction):
-            if operation.complete():
-                file = operation.file
-                self._kvfs.settle(file, len(file.tokens))
-                self._forget(operation)
-                file.touched = now
-                self.dispatch.answered(operation.handle, now)
-                self.deliver(operation.id, list(operation.answers))
-        elif isinstance(operation, Generation):
-            if operation.finish is not None and operation.drafter is not None:
-                operation.drafter.stop()
-            if operation.finish is not None or operation.paused or not operation.propose():
-                self._park(operation)
-            self._notify(operation)
-        elif isinstance(operation, DraftModel) and operation.complete():
-            self._park(operation)
-            operation.deliver()
-
-    def _park(self, operation: Operation) -> None:
-        del self.active[operation]
-        self.parked[operation] = None
-
-    def unpark(self, operation: Operation) -> None:
-        """It goes on, unless it ended meanwhile."""
-        if operation in self.parked:
-            del self.parked[operation]
-            operation.since = self.clock()
-            self.submit(operation)
 
     def _copied(self, operations: Sequence[Operation]) -> None:
         """What had no row in the step, but something copied."""
@@ -325,127 +339,9 @@ class StepLoop:
             if operation in self.active or operation.cancelled:
                 self.fail(operation, InternalError(f"the host failed: {error!r}", "its log has the details"))
 
-    # ---- operations ----------------------------------------------------------------------------------------------
-    def submit(self, operation: Operation) -> None:
-        """A new operation, or one that goes on."""
-        if not self.active:
-            self._since = operation.since
-        self.active[operation] = None
-        self.dispatch.returned(operation.handle, operation.since)
-        if operation.free_running or operation.work > IN_LOOP_TOKENS:
-            self._urgent = True
-        if self._urgent or len(self.active) >= self._wake_at:
-            self._wake()
-
-    def taken(self, generation: Generation) -> None:
-        """The guest took a chunk: end the generation if that was the last, else let it go on if it was paused."""
-        if generation.finish is not None and generation.running:
-            self.cancel(generation)  # a row ran ahead of the end
-        elif generation.finish is not None:
-            self._kvfs.settle(generation.file, len(generation.file.tokens))
-            generation.file.touched = self.clock()
-            self._forget(generation)
-        elif generation in self.parked and not generation.awaiting and self._proposes(generation):
-            self.unpark(generation)
-
-    def begin(self, generation: Generation) -> None:
-        """A new one."""
-        self.submit(generation)
-        if not self._proposes(generation) and generation in self.active:
-            self._park(generation)
-
-    def _proposes(self, generation: Generation) -> bool:
-        try:
-            return generation.propose()
-        except SymphonyError as e:
-            self.fail(generation, e)
-            return False
-
-    def cancel(self, operation: Operation) -> None:
-        """End it without an answer, keeping what was delivered; put off while a step may touch its pages."""
-        if operation.running:
-            operation.cancelled = True
-            self.dying |= dict.fromkeys(operation.files, operation)
-        else:
-            self._end(operation)
-        if isinstance(operation, Transfer) and not operation.done.done():
-            operation.done.set_result(Cancelled("the transfer was cancelled"))
-        elif isinstance(operation, DraftModel):
-            operation.end()
-
-    def fail(self, operation: Operation, error: SymphonyError) -> None:
-        """End it with an error; put off while a step may touch its pages."""
-        if operation.running:
-            operation.doom = operation.doom or error
-            return
-        self._end(operation)
-        if operation.cancelled:
-            return
-        if isinstance(operation, Transfer):
-            operation.done.set_result(error)
-        elif isinstance(operation, Generation):
-            operation.error = error
-            operation.session.operations[operation.id] = operation  # until `next` has told
-            self.deliver(operation.id, None)
-        elif isinstance(operation, DraftModel):
-            _log.info("a draft of %s ended: %s", self.arena.model, error)
-            operation.end()
-        else:
-            self.deliver(operation.id, error)
-
-    async def quiet(self, file: File) -> None:
-        """Wait until no cancelled operation holds the file any more; as a rule that is so at once."""
-        while (operation := self.dying.get(file)) is not None:
-            waiter = asyncio.get_running_loop().create_future()
-            operation.waiters.append(waiter)
-            await waiter
-
-    def freed(self) -> None:
-        """Somebody gave K/V up: whoever waits for pages may have them."""
-        if self.active:
-            self._wake()
-
     def close(self) -> None:
         self._closed = True
         self._wake()
-
-    def _end(self, operation: Operation) -> None:
-        operation.release(self._kvfs)
-        self._forget(operation)
-        for file in operation.files:
-            file.touched = self._since
-        if operation.cancelled:
-            for file in operation.files:
-                del self.dying[file]
-            for waiter in operation.waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-
-    def _forget(self, operation: Operation) -> None:
-        if self.active.pop(operation, self) is self:
-            self.parked.pop(operation, None)
-        operation.session.operations.pop(operation.id, None)
-        operation.handle.operation = None
-        if isinstance(operation, Generation):
-            operation.stop_timer()
-            if operation.drafter is not None:
-                operation.drafter.stop()
-
-    # ---- telling guests ------------------------------------------------------------------------------------------
-    def _notify(self, generation: Generation) -> None:
-        """Wake the guest if a chunk is there; else see that it is woken when the tokens are old enough."""
-        if generation.notified:
-            return
-        if generation.chunk_ready:
-            self._wake_guest(generation)
-        elif generation.options.chunk_ms and generation.tokens and generation.timer is None:
-            loop = asyncio.get_running_loop()
-            generation.timer = loop.call_later(generation.options.chunk_ms / 1e3, self._wake_guest, generation)
-
-    def _wake_guest(self, generation: Generation) -> None:
-        generation.stop_timer()
-        generation.notified = True
-        self.deliver(generation.id, None)
 
     # ---- sleeping ------------------------------------------------------------------------------------------------
     async def _sleep(self, seconds: float | None) -> None:
@@ -462,11 +358,3 @@ class StepLoop:
             self._sleeper = None
             if timer is not None:
                 timer.cancel()
-
-    def _wake(self) -> None:
-        if self._sleeper is not None and not self._sleeper.done():
-            self._sleeper.set_result(None)
-
-
-def _nobody(op: int, answer: list[Reading] | SymphonyError | None) -> None:
-    """No worker is connected."""

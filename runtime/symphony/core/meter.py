@@ -11,12 +11,20 @@ WINDOW_SECONDS = 2.0
 class Meter:
     """`now` is a time in seconds on any clock, never less than the one before."""
 
-    __slots__ = ("_before", "_filling", "_since", "rows", "tokens")
+    __slots__ = ("_before", "_filling", "_since", "generated", "prompt", "reused", "rows", "tokens", "total")
 
     def __init__(self) -> None:
         self.rows = 0
         """Of the last step that had any."""
         self.tokens = 0
+        self.total = 0
+        """Tokens of all steps..."""
+        self.prompt = 0
+        """...of which programs gave so many."""
+        self.generated = 0
+        """Drawn ones."""
+        self.reused = 0
+        """Those whose keys and values were found instead."""
         self._before = 0
         self._filling = 0
         self._since = 0.0
@@ -26,6 +34,7 @@ class Meter:
         if not rows:
             return
         self.rows, self.tokens = rows, tokens
+        self.total += tokens
         if now - self._since >= WINDOW_SECONDS:
             self._roll(now)
         self._filling += tokens

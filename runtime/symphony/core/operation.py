@@ -30,6 +30,7 @@ from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.transfer import Run
 
+_LAST = (0,)
 NOTHING = Readings()
 """Of rows that ask for nothing."""
 
@@ -40,8 +41,11 @@ class Operation:
     __slots__ = (
         "cancelled",
         "doom",
+        "drawn",
         "file",
+        "group",
         "handle",
+        "horizon",
         "id",
         "penalised",
         "place",
@@ -66,12 +70,6 @@ class Operation:
     def deadline(self) -> float:
         return self.session.deadline
 
-    @property
-    def group(self) -> int:
-        """Its leading page, 0 for none: rows of the same prefix have it in common."""
-        pages = self.file.pages
-        return pages[0] if pages else 0
-
     def __init__(self, op: int, session: Session, handle: Handle, now: float, sampling: Sampling | None) -> None:
         self.id = op
         self.session = session
@@ -79,6 +77,8 @@ class Operation:
         self.handle = handle
         self.file = handle.file
         self.since = now
+        self.group = 0
+        """The leading page of the next row, 0 for none: rows of the same prefix have it in common."""
         self.work = 0
         """Tokens to run next, at least 1; set by `refresh`."""
         self.penalised = sampling is not None and sampling.needs_history
@@ -90,10 +90,14 @@ class Operation:
         """Steps in flight that touch its pages."""
         self.place = -1
         """Of the row in the step launched last, if that draws."""
+        self.drawn = 0
+        """Tokens, by a generation."""
+        self.horizon = 0
+        """While `drawn` is less, a token drawn, unless it is a stop token, changes nothing but counts."""
         self.cancelled = False
         self.doom: SymphonyError | None = None
         """Why it ends when it is not running any more."""
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: tuple[asyncio.Future[None], ...] = ()
         """Who waits until this cancelled operation has let go of its file."""
 
     @property
@@ -164,8 +168,13 @@ class Operation:
             row = Row(given, start, pages, outputs, readings, write)
         else:
             row = Row(given, start, pages, outputs, readings, write, [*tokens[:end].tolist(), *drafts], generated)
+        return self._positioned(row)
+
+    def _positioned(self, row: Row) -> Row:
+        """The row, which says where it stands if its file's positions are not the usual ones."""
+        file = self.file
         if file.derived is not None:
-            row.position = file.position(start)
+            row.position = file.position(row.start)
             row.earlier = file.positions or ()
         return row
 
@@ -212,7 +221,12 @@ class Prediction(Operation):
         if self.placement is not None:
             return self._placed(count, self.placement)
         file, wanted, done = self.file, self.wanted, len(self.answers)
-        length, start = len(file.tokens), file.computed
+        tokens, start = file.tokens, file.computed
+        length = len(tokens)
+        plain = file.derived is None and not self.penalised
+        if plain and count == 1 and start + 1 == length and wanted and wanted[-1] == start:
+            pages = file.pages[: start // file.arena.page_size + 1]
+            return Row((tokens[start],), start, pages, _LAST, self.readings)  # most tokens of a guest, sooner
         if start == length:
             return self._row(1, (0,), self.readings, 0)
         end = start + count
@@ -242,6 +256,7 @@ class Prediction(Operation):
         self.answers = [*self.answers, *readings] if self.answers else readings
         if self.readings.sample is not None:
             self.session.usage.generated_tokens += len(readings)
+            self.handle.loop.meter.generated += len(readings)
         self.refresh()
         return 0
 

@@ -7,18 +7,23 @@ records out, and there is no session: a pin made here stays until it is taken ba
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
+from symphony.core.durable import Verdict
 from symphony.core.files import Files
 from symphony.core.loop import StepLoop
+from symphony.core.porting import Parcel, Source
 from symphony.core.survey import forks, space
 from symphony.core.views import FileStat, FileView, Fork, Lens, Shown, Space
+from symphony.errors import Invalid
 from symphony.kvfs.file import File
 from symphony.kvfs.modes import READ, WRITE, Principal, require
 from symphony.param import INLINE_DECODE_TOKENS
 
 
 class Operator:
-    """On behalf of `who`. Only `text` suspends."""
+    """On behalf of `who`. Only `text`, `check`, `send` and `receive` suspend."""
 
     def __init__(self, core: Files, who: Principal) -> None:
         self._core = core
@@ -48,6 +53,7 @@ class Operator:
     def space(self, path: str) -> list[Space]:
         """What lies directly below a directory takes, and as the last one all of it. Raises LimitExceeded too."""
         sizes = {loop.arena.model: loop.info.bytes_per_page for loop in self._core._loops.values()}
+        sizes |= self._core._durable.sizes()
         return space(self._lens(), path, sizes)
 
     def tokens(self, path: str) -> list[int]:
@@ -63,6 +69,29 @@ class Operator:
         if len(tokens) <= INLINE_DECODE_TOKENS:
             return tokenizer.decode(tokens)
         return await asyncio.to_thread(tokenizer.decode, tokens)
+
+    async def check(self, path: str, repair: bool = False) -> Verdict:
+        """Read all that the tenant has synced below a path, or of one file, and hold it against its checksums.
+        `repair`: write damaged pages anew, or leave them to be computed again. Raises NotFound, Invalid."""
+        verdict = Verdict(lost_commits=self._core._durable.lost_commits)
+        for name, node in self._lens().below(path):
+            if isinstance(node, File) and node.record is not None and node.tenant == self._who.tenant:
+                await self._core._durable.verify(node, name, repair, verdict)
+        return verdict
+
+    @asynccontextmanager
+    async def send(self, path: str) -> AsyncGenerator[Parcel]:
+        """The file, as it is now, to be had elsewhere: see `Porter.send`. Raises PermissionDenied too."""
+        file = self._lens().named_file(path)
+        require(file, self._who, READ, path)
+        async with self._core._porter.send(self._who, file, path) as parcel:
+            yield parcel
+
+    async def receive(self, path: str, source: Source, *, overwrite: bool = False, trust: bool = False) -> FileView:
+        """A file that `send` gave, here or elsewhere, under that name: see `Porter.receive`."""
+        await self._core._porter.receive(self._who, path, source, overwrite=overwrite, trust=trust)
+        self._freed()
+        return self._view(path)
 
     # ---- changing ------------------------------------------------------------------------------------------------
     def copy(self, path: str, target: str, overwrite: bool = False) -> FileView:
@@ -94,9 +123,10 @@ class Operator:
         file = self._lens().named_file(path)
         require(file, self._who, WRITE, path)
         if not file.held:
+            loop = self._loop(file)
             self._core._kvfs.pin(file)
             file.held = True
-            self._loop(file).room.prefetch(file)
+            loop.room.prefetch(file)
         return self._view(path)
 
     def unpin(self, path: str) -> FileView:
@@ -119,7 +149,13 @@ class Operator:
         return lens.file(lens.named_file(path), path)
 
     def _loop(self, file: File) -> StepLoop:
-        return self._core._loops[file.arena.model]
+        loop = self._core._loops.get(file.arena.model)
+        if loop is None:
+            raise Invalid(
+                f"the file was made by the model {file.arena.model}, which this host does not run",
+                "start the host with that model; the ids can be read here, and the file be removed",
+            )
+        return loop
 
     def _freed(self) -> None:
         for loop in self._core._loops.values():

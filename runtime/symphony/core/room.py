@@ -18,16 +18,24 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
-from symphony.core.moves import Mover
+from symphony.core.moves import Mover, Shelf
 from symphony.core.operation import Operation, Prediction, Transfer
 from symphony.core.victims import RoomLimits, Victims
 from symphony.engine.engine import Engine
-from symphony.errors import InternalError, NoSpace, SymphonyError
+from symphony.errors import InternalError, Invalid, NoSpace, SymphonyError
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Copy, Kvfs, Shortage
-from symphony.kvfs.tiers import Move, Tiers
+from symphony.kvfs.move import Move
+from symphony.kvfs.tiers import Tiers
 from symphony.kvfs.transfer import Piece, extend, graft
+
+LEAST_WAIT = 1e-6
+"""Seconds; a shorter wait may be lost where it is added to the time."""
+CLEAN_FILES = 4
+"""Files that are looked at for what can be copied to the host ahead of need..."""
+CLEAN_SECONDS = 0.01
+"""...so often at most while nothing else happens."""
 
 
 class Crowd(Protocol):
@@ -66,8 +74,11 @@ class Room:
         self._arena = arena
         self._crowd = crowd
         self._clock = clock
+        self._limits = limits
         self._victims = Victims(self.tiers, crowd, clock, limits)
-        self._mover = Mover(engine, self.tiers, clock, self._lost)
+        self._mover = Mover(engine, self.tiers, clock, self._back, self._clean)
+        self._fetches: dict[Move, tuple[Operation, int]] = {}
+        """For whom, and how many entries it brings."""
         self._starved: tuple[Operation, Shortage] | None = None
         """The first that did not get pages; of the last `admit`."""
         self._shut: set[str | None] = set()
@@ -98,10 +109,16 @@ class Room:
         for operation in list(active):
             if operation.running:
                 growing += operation.free_running
-                if len(operation.file.tokens) - operation.file.computed >= size and operation.file.derived is None:
-                    coming.add(self._kvfs.key(operation.file, operation.file.computed // size))
-                if operation.foreseeable and self._runs_ahead(operation):
-                    ready.append(operation)
+                file = operation.file
+                total, computed = len(file.tokens), file.computed
+                if total - computed >= size and file.derived is None:
+                    coming.add(self._kvfs.key(file, computed // size))
+                if operation.foreseeable:
+                    calm = computed < total < operation.reserved and not self._shut and not self._queued
+                    if calm or self._runs_ahead(operation):
+                        operation.work = 1
+                        operation.group = file.pages[0]
+                        ready.append(operation)
                 continue
             if (
                 operation.reserved < len(operation.file.tokens)
@@ -112,26 +129,29 @@ class Room:
             if operation not in active:
                 self._ended = True
             else:
+                file = operation.file
+                operation.group = file.pages[0] if file.pages else 0
                 ready.append(operation)
                 growing += operation.free_running
-                file = operation.file
-                if min(operation.work, len(file.tokens) - file.computed) >= size and file.derived is None:
+                if operation.work >= size <= len(file.tokens) - file.computed and file.derived is None:
                     coming.add(self._kvfs.key(file, file.computed // size))  # of its tokens, drafts are none yet
-        if self.tiers.waiting:
+        if self.tiers.waiting or self.tiers.standby.on:
             self._mover.start()
         return ready
 
-    def patience(self) -> float | None:
+    def patience(self, held: bool = False) -> float | None:
         """Nothing could be admitted: seconds until it makes sense to try again; None: when something happens.
 
-        Fails an operation that nothing will ever make room for.
+        Fails an operation that nothing will ever make room for, unless somebody only waits for its turn (`held`).
         """
         if self._ended:
             return 0.0  # what it had may be of use to older ones
-        if self._starved is None or self._mover.running or self.tiers.waiting:
+        if self._starved is None or self.moves() or self._arena.snapshots:
             return None
         if self._victims.due < math.inf:
-            return max(self._victims.due - self._clock(), 0.0)
+            return max(self._victims.due - self._clock(), LEAST_WAIT)
+        if held:
+            return None
         operation, shortage = self._starved
         text = f"{shortage.pages} KV pages are missing, and nothing that holds pages can give them up"
         self._crowd.fail(operation, NoSpace(text, "close or truncate files, unpin some, or try again later"))
@@ -162,7 +182,6 @@ class Room:
             except NoSpace:
                 return False
             operation.reserved = len(file.pages) * self._arena.page_size
-        operation.work = 1
         return True
 
     def _has_room(self, operation: Operation) -> bool:
@@ -198,13 +217,15 @@ class Room:
         if fresh:
             if len(file.tokens) // arena.page_size > file.computed // arena.page_size:
                 self._kvfs.check_fits(file, arena.pages_for(operation.reach()), operation.reach())
-                operation.session.usage.reused_tokens += self._kvfs.reuse(file, operation.reuse_limit())
+                self._reused(operation, self._kvfs.reuse(file, operation.reuse_limit()))
                 operation.refresh()
                 if isinstance(operation, Transfer) and (operation.present or operation.file is not file):
                     return self._provide(operation, growing, coming)
             if operation.complete():
                 self._crowd.advance(operation)
                 return True
+            if file.image is not None and file.computed < file.image.entries:
+                return self._fetch(operation, growing)
             if coming and operation.work >= arena.page_size and self._is_coming(operation, coming):
                 return False
         if file.computed == len(file.tokens):
@@ -241,6 +262,37 @@ class Room:
         file.resident = self._clock()
         operation.refresh()
         return self._provide(operation, spare, set())
+
+    def _fetch(self, operation: Operation, spare: int) -> bool:
+        file = operation.file
+        if self._barred(operation, True) or self._is_fetched(operation):
+            return False
+        while (missing := self.tiers.fetch(file, operation.reach(), spare)) is not None:
+            if not self._make_room(operation, missing):
+                return False
+        if file.move is not None and file.image is not None:
+            count = file.image.entries - file.computed
+            self._fetches[file.move] = operation, 0 if file in self._kvfs.loose else count  # it was there before
+        return False
+
+    def _is_fetched(self, operation: Operation) -> bool:
+        """What the operation needs next comes from disk for another fork: it is found in the cache afterwards."""
+        file, image, size = operation.file, operation.file.image, self._arena.page_size
+        index, limit = file.computed // size, operation.reuse_limit()
+        if file.derived is not None or image is None or (index + 1) * size > min(image.entries, limit):
+            return False
+        for move in self._fetches:
+            there = move.image
+            if there is None or move.file.derived is not None or move.tenant != file.tenant:
+                continue
+            first = len(there.slots) - len(move.loads)
+            if first <= index < there.entries // size and there.slots[index] == image.slots[index]:
+                return True
+        return False
+
+    def _reused(self, operation: Operation, count: int) -> None:
+        operation.session.usage.reused_tokens += count
+        operation.handle.loop.meter.reused += count
 
     def _graft(self, operation: Transfer) -> bool:
         while isinstance(got := graft(self._kvfs, operation.source, operation.target, operation.runs), Shortage):
@@ -322,9 +374,11 @@ class Room:
     def prefetch(self, file: File) -> None:
         """Bring the K/V back if that disturbs nobody."""
         waits = self._starved is not None and self._starved[0] in self._crowd.active
-        if file.slots and file.move is None and not waits and not self.poisoning:
+        away = file.slots or (file.image is not None and not file.pages)
+        if away and file.move is None and not waits and not self.poisoning:
             try:
-                missing = self.tiers.recall(file, file.computed)
+                recall = self.tiers.recall if file.slots else self.tiers.fetch
+                missing = recall(file, file.computed)
             except NoSpace:
                 return
             if missing is None:
@@ -341,15 +395,42 @@ class Room:
         """Run the moves, until `close`; `wake` is called when some are over."""
         await self._mover.run(wake)
 
+    def attach(self, shelf: Shelf) -> None:
+        """The disk tier, for those that have an image there."""
+        self._mover.shelf = shelf
+
     def close(self) -> None:
         self._mover.close()
 
-    def _lost(self, file: File) -> None:
+    def _clean(self) -> float | None:
+        """Where pages are scarce, what is likely to leave next gets its copy on the host now, or on disk what is likely
+        to leave the host, and can go at once then. As `Mover`'s `ahead`."""
+        standby = self.tiers.standby
+        if not standby.on:
+            return None
+        if any(self.tiers.clean(file) for file in self._victims.next(CLEAN_FILES)):
+            return 0.0
+        if not self._mover.saving and self.tiers.save():
+            return 0.0
+        return max(self._limits.idle_seconds, CLEAN_SECONDS) if standby.young else None
+
+    def _back(self, move: Move, valid: bool) -> None:
+        """A move to the device is over."""
+        operation, count = self._fetches.pop(move, (None, 0))
+        if valid and not move.done:
+            self._lost(move)
+        elif valid and operation is not None:
+            self._reused(operation, count)
+
+    def _lost(self, move: Move) -> None:
         """The K/V does not come back."""
+        file = move.file
         if file.derived is None:
             self._kvfs.drop(file)
             return
         for operation in list(self._crowd.active):
             if operation.file is file:  # what it waits for
-                error = InternalError("the file's K/V could not be brought back from the host", "try again")
+                error: SymphonyError = InternalError("the file's K/V could not be brought back", "try again")
+                if move.damaged:
+                    error = Invalid("the file's K/V on disk is damaged and cannot be computed again", "unlink the file")
                 self._crowd.fail(operation, error)

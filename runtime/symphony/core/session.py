@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from symphony.core.messages import Usage
+from symphony.core.messages import Readings, Usage
 from symphony.kvfs.file import File
 from symphony.kvfs.locks import Lock
 from symphony.kvfs.modes import Principal
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class Handle(Stream):
     """An open file. It is also the stream of predictions that `sched.dispatch` may wait for."""
 
-    __slots__ = ("file", "loop", "operation", "pinned")
+    __slots__ = ("asked", "file", "loop", "operation", "pinned")
 
     def __init__(self, file: File, loop: StepLoop) -> None:
         super().__init__()
         self.file = file
         self.loop = loop
         self.pinned = False
+        self.asked: Readings | None = None
+        """What was last asked of one entry, and may be asked again."""
         self.operation: Operation | None = None
         """The one that was started through this handle and is in flight."""
 

@@ -105,17 +105,22 @@ def _space(path: str, files: Iterable[File], page_bytes: dict[str, int]) -> Spac
     total = Space(path, 0, 0, 0, 0, 0, 0, 0, 0)
     pages: Counter[Place] = Counter()
     slots: Counter[Place] = Counter()
+    disk: set[Place] = set()
     for file in files:
         total.files += 1
         total.tokens += file.length
         total.table_pages += len(file.pages) or len(file.slots)
         pages.update((file.arena, page) for page in file.pages)
         slots.update((file.arena, slot) for slot in file.slots)
-    total.device_pages, total.host_pages = len(pages), len(slots)
+        if file.image is not None:
+            disk.update((file.arena, slot) for slot in file.image.slots)
+    total.device_pages, total.host_pages, total.disk_pages = len(pages), len(slots), len(disk)
     total.unique_pages = sum([arena.pool.refs[page] == count for (arena, page), count in pages.items()])
     total.unique_pages += sum([arena.host.refs[slot] == count for (arena, slot), count in slots.items()])
     total.shared_pages = total.device_pages + total.host_pages - total.unique_pages
-    total.bytes = sum([page_bytes[arena.model] for held in (pages, slots) for arena, _ in held])
+    for tier, held in (("device", pages), ("host", slots), ("disk", disk)):
+        setattr(total, f"{tier}_bytes", sum([page_bytes.get(arena.model, 0) for arena, _ in held]))
+    total.bytes = total.device_bytes + total.host_bytes
     return total
 
 

@@ -12,7 +12,9 @@ as there are operations, and files used within the last moment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from typing import Protocol
 
@@ -92,6 +94,15 @@ class Victims:
         if most is not None and most + (shared > 0) < pages:
             return None  # who is younger than one for whom there was not enough has no more to choose from
         return self._ripe(shared, shortage) or self._all(favoured, shared, shortage, now)
+
+    def next(self, count: int) -> list[File]:
+        """The first of the first kind, should somebody lack pages now. `standby` is on."""
+        standby, asked = self._standby, self._standby.asked
+        if standby.ripen(self._clock() - self._limits.idle_seconds, self._tiers.attainable):
+            self._most.clear()
+        standby.asked = asked  # nobody did
+        with closing(standby.ripe(None).in_order()) as files:
+            return list(islice(files, count))
 
     def now(self) -> float:
         if self._round is None:

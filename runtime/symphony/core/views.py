@@ -108,6 +108,12 @@ class Space:
     """The others."""
     bytes: int
     """Of device and host pages; 0: the engine does not say."""
+    disk_pages: int = 0
+    """Pages on disk, synced or for want of room; they count beside the others."""
+    device_bytes: int = 0
+    host_bytes: int = 0
+    disk_bytes: int = 0
+    """What each tier has of them."""
 
 
 Shown = DirectoryView | FileView

@@ -79,8 +79,9 @@ class _Graph:
     ) -> None:
         self.rows, self.width = rows, width
         device = drawn.device
-        self.control = torch.zeros(rows * (WORDS + width), dtype=torch.int32, device=device)
-        self.control.copy_(torch.from_numpy(_harmless(rows, width, len(drawn) - 1)))
+        harmless = np.empty(rows * (WORDS + width), np.int32)
+        _clear(harmless, rows, width, len(drawn) - 1)
+        self.control = torch.from_numpy(harmless).to(device)
         parts = _parts(self.control, rows, width)
         wide = parts[0].view(torch.int64).view(3, rows)
         given, positions, slots = wide[0], wide[1], wide[2]
@@ -195,20 +196,18 @@ def _parts(control: Any, rows: int, width: int) -> tuple[Any, Any, Any, Any]:
     return control[: ends[0]], control[ends[0] : ends[1]], control[ends[1] : ends[2]], control[ends[2] :]
 
 
-def _harmless(rows: int, width: int, nobody: int) -> npt.NDArray[np.int32]:
-    """Every row is token 0 at the start of the scratch page."""
-    control = np.zeros(rows * (WORDS + width), np.int32)
+def _clear(control: npt.NDArray[np.int32], rows: int, width: int, nobody: int) -> None:
+    """Make it harmless: every row is token 0 at the start of the scratch page."""
+    control[:] = 0
     narrow = _parts(control, rows, width)[1].reshape(5, rows)
     narrow[0], narrow[2], narrow[3] = 1, -1, nobody
-    return control
 
 
 def _fill(control: npt.NDArray[np.int32], rows: int, width: int, decodes: Decodes, nobody: int) -> None:
     n, pages = decodes.table.shape
-    control[:] = 0
+    _clear(control, rows, width, nobody)
     first, second, keys, table = _parts(control, rows, width)
     wide, narrow = first.view(np.int64).reshape(3, rows), second.reshape(5, rows)
-    narrow[0, n:], narrow[2, n:], narrow[3, n:] = 1, -1, nobody
     wide[0, :n], wide[1, :n], wide[2, :n] = decodes.ids, decodes.positions, decodes.slots
     narrow[0, :n], narrow[2, :n], narrow[3, :n] = decodes.entries, decodes.follows, decodes.places
     if decodes.firsts is not None:

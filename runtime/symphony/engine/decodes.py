@@ -59,9 +59,13 @@ class Kind:
     """The log-probability of what is drawn."""
     top: bool
     """The most probable token, with its log-probability."""
+    plain: bool = False
+    """Just the token."""
 
     def reading(self, token: int, logprob: float) -> Reading:
         """Of the token that was drawn."""
+        if self.plain:
+            return Reading(token)
         found = Reading(token if self.sampled else None, logprob if self.logprob else None)
         if self.top:
             found.top_ids, found.top_logprobs = (token,), (logprob,)
@@ -93,10 +97,11 @@ class DecodePacker:
         limits, size = self._limits, self._limits.page_size
         if limits.window is not None:
             return None
+        known = self._known
         kinds: list[Kind] = []
         flat: list[int] = []
         for row in rows:
-            kind = self.kind(row.readings)
+            kind = known.get(id(row.readings)) or self.kind(row.readings)
             if kind is None or len(row.tokens) != 1 or len(row.outputs) != 1 or not row.write:
                 return None
             if row.masks is not None or row.positions is not None or row.keep:
@@ -163,7 +168,8 @@ def _kind(readings: Readings) -> Kind | None:
     if warm and (sample.top_k or sample.top_p < 1 or sample.min_p > 0):
         return None
     seed = mixed(sample.seed)
-    return Kind(max(sample.temperature, 0.0), seed, True, readings.sampled_logprob, readings.top_k == 1)
+    logprob, top = readings.sampled_logprob, readings.top_k == 1
+    return Kind(max(sample.temperature, 0.0), seed, True, logprob, top, not (logprob or top))
 
 
 def _square(pages: IntArray, lengths: IntArray) -> IntArray:

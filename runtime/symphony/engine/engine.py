@@ -60,6 +60,15 @@ class Engine(Protocol):
         """
         ...
 
+    async def read(self, pages: Sequence[int], slots: Sequence[int]) -> list[bytes]:
+        """What these pages of the device hold, and then these slots of the host tier: `info.image_bytes` each, in a
+        format that depends on `info.digest` and the page size only. Beside steps, as `move`."""
+        ...
+
+    async def write(self, pages: Sequence[int], contents: Sequence[bytes]) -> None:
+        """Fill pages of the device with what `read` once gave. Beside steps, as `move`."""
+        ...
+
     async def ask(self, questions: Sequence[Question]) -> list[RowResult]:
         """Read distributions again that were kept, beside steps; one result with one reading each, in order. Computes
         no more than logits. What is not kept is an error of that result."""

@@ -24,10 +24,10 @@ from dataclasses import replace
 
 from symphony.engine.chat import ChatTemplate
 from symphony.engine.contents import Content, Entry, content_in, content_of, context, hash_of, seen
-from symphony.engine.fake_memory import DEVICE, STEP, FakeMemory
+from symphony.engine.fake_memory import DEVICE, MOVE, STEP, FakeMemory, image_bytes
 from symphony.engine.fake_readings import masks_of, read
 from symphony.engine.fake_tokenizer import CHATML, SPECIAL, ByteTokenizer
-from symphony.engine.messages import Batch, Mask, ModelInfo, Question, Reading, Readings, Row, RowResult
+from symphony.engine.messages import Batch, ImageShape, Mask, ModelInfo, Question, Reading, Readings, Row, RowResult
 from symphony.engine.tokenizer import Tokenizer
 from symphony.errors import InternalError
 
@@ -72,6 +72,8 @@ class FakeEngine:
             digest=f"fake:{name}",
             device="none",
             host_pages=host_pages,
+            image_bytes=image_bytes(page_size),
+            image_shape=ImageShape("U8", (), (image_bytes(1),)),
         )
         self._tokenizer = ByteTokenizer(vocab_size)
         self._chat = ChatTemplate(CHATML)
@@ -199,6 +201,13 @@ class FakeEngine:
             )
             if seconds:
                 await self._sleep(seconds)
+
+    async def read(self, pages: Sequence[int], slots: Sequence[int]) -> list[bytes]:
+        return self._memory.read(pages, slots)
+
+    async def write(self, pages: Sequence[int], contents: Sequence[bytes]) -> None:
+        with self._memory.flight(MOVE, (), [(DEVICE, page) for page in pages]):
+            self._memory.write(pages, contents)
 
     # ---- what a model would say ----------------------------------------------------------------------------------
     def greedy(self, tokens: Sequence[int]) -> int:

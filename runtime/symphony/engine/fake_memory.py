@@ -8,6 +8,7 @@ harmless order. It knows nothing of rows; see `fake`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,15 @@ from symphony.engine.messages import EntryCopy
 
 DEVICE, HOST = "page", "host slot"
 STEP, MOVE = "a step", "a move"
+_ENTRY = struct.Struct("<IIQQ")
+_NOTHING = bytes(_ENTRY.size)
 Place = tuple[str, int]
 """DEVICE or HOST, and which one."""
+
+
+def image_bytes(page_size: int) -> int:
+    """Of one page."""
+    return page_size * _ENTRY.size
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -128,6 +136,18 @@ class FakeMemory:
             yield
             for (tier, number), entries in zip(writes, found, strict=True):
                 self._tier(tier)[number] = entries
+
+    # ---- images --------------------------------------------------------------------------------------------------
+    def read(self, pages: Sequence[int], slots: Sequence[int]) -> list[bytes]:
+        """Whole pages and host slots as bytes."""
+        found = [*[self.pages[page] for page in pages], *[self.host[slot] for slot in slots]]
+        return [b"".join(_NOTHING if entry is None else _ENTRY.pack(1, *entry) for entry in page) for page in found]
+
+    def write(self, pages: Sequence[int], contents: Sequence[bytes]) -> None:
+        for page, data in zip(pages, contents, strict=True):
+            self._check_page(page, "a write")
+            entries = [_ENTRY.unpack_from(data, i * _ENTRY.size) for i in range(self._size)]
+            self.pages[page] = [Entry(*values) if there else None for there, *values in entries]
 
     def _tier(self, tier: str) -> list[list[Entry | None]]:
         return self.pages if tier == DEVICE else self.host

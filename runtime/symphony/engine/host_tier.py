@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -28,6 +28,9 @@ PART_BYTES = 8 << 20
 """Bytes that are queued at a time, each way..."""
 PARTS = 2
 """...and how many such parts are in flight: one is copied while the next one is queued."""
+
+
+T = TypeVar("T")
 
 
 class _Part(NamedTuple):
@@ -51,6 +54,7 @@ class HostTier:
         """Raises NoSpace. Memory on a CPU is only taken when a slot is first used."""
         self._attention = attention
         self._device = device
+        self._dtype = dtype
         self.slots = slots
         self._host = _memory(attention, slots, dtype, device)
         page = max(attention.shape.bytes_per_page(dtype), 1)
@@ -63,9 +67,21 @@ class HostTier:
         if not out and not back:
             return
         self._check(out, back)
-        call = asyncio.get_running_loop().run_in_executor(self._threads, self._run, out, back, self._ran)
+        await self._whole(self._run, out, back, self._ran)
+
+    async def read(self, pages: Sequence[int], slots: Sequence[int]) -> list[bytes]:
+        """See `engine.Engine.read`."""
+        return await self._whole(self._read, pages, slots, self._ran)
+
+    async def write(self, pages: Sequence[int], contents: Sequence[bytes]) -> None:
+        """See `engine.Engine.write`."""
+        await self._whole(self._write, pages, contents, self._ran)
+
+    async def _whole(self, function: Callable[..., T], *arguments: object) -> T:
+        """In a thread of ours; even if cancelled it first waits for the end."""
+        call = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         try:
-            await asyncio.shield(call)
+            return await asyncio.shield(call)
         except asyncio.CancelledError:
             await asyncio.wait([call])
             raise
@@ -135,6 +151,40 @@ class HostTier:
                 pages, slots = zip(*some, strict=True)
                 yield _Part(True, pages, slots)
 
+    def _read(self, pages: Sequence[int], slots: Sequence[int], after: torch.cuda.Event | None) -> list[bytes]:
+        with torch.inference_mode():
+            staged = _memory(self._attention, len(pages), self._dtype, self._device)
+            self._stage(after, self._attention.save_pages, pages, staged)
+            return [_bytes(page) for page in staged] + [_bytes(self._host[slot]) for slot in slots]
+
+    def _write(self, pages: Sequence[int], contents: Sequence[bytes], after: torch.cuda.Event | None) -> None:
+        with torch.inference_mode():
+            staged = _memory(self._attention, len(pages), self._dtype, self._device)
+            for page, data in zip(staged, contents, strict=True):
+                flat = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                page.view(torch.uint8).reshape(-1).copy_(flat)
+            self._stage(after, self._attention.load_pages, pages, staged)
+
+    def _stage(
+        self,
+        after: torch.cuda.Event | None,
+        copy: Callable[[Sequence[int], torch.Tensor, Sequence[int]], None],
+        pages: Sequence[int],
+        staged: torch.Tensor,
+    ) -> None:
+        """Between pages and memory of the host that is for this alone; it is done when this returns."""
+        if not pages:
+            return
+        if self._device.type != "cuda":
+            copy(pages, staged, range(len(pages)))
+            return
+        stream = torch.cuda.Stream(self._device)
+        if after is not None:
+            stream.wait_event(after)
+        with torch.cuda.stream(stream):
+            copy(pages, staged, range(len(pages)))
+        stream.synchronize()
+
     def _queue(self, part: _Part) -> None:
         copy = self._attention.save_pages if part.out else self._attention.load_pages
         copy(part.pages, self._host, part.slots)
@@ -149,6 +199,10 @@ def _memory(attention: PagedAttention, slots: int, dtype: torch.dtype, device: t
     except (MemoryError, RuntimeError) as e:
         size = slots * s.bytes_per_page(dtype) >> 20
         raise NoSpace(f"the host tier's {slots} pages ({size} MiB) do not fit into memory", "ask for fewer") from e
+
+
+def _bytes(page: torch.Tensor) -> bytes:
+    return page.contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def _one_thread() -> None:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from symphony.engine.decode_graphs import CudaCapture, Decoded, DecodeGraphs
 from symphony.engine.decodes import DecodePacker, Decodes, decodes_of
 from symphony.engine.draw import device_draw
 from symphony.engine.host_tier import HostTier
-from symphony.engine.messages import Batch, ModelInfo, Question, Reading, Row, RowResult
+from symphony.engine.messages import Batch, ImageShape, ModelInfo, Question, Reading, Row, RowResult
 from symphony.engine.model import Transformer
 from symphony.engine.placement import ALONE, Budget, device_name, find_device, find_dtype, host_pages, pool_pages
 from symphony.engine.sampler import Parcel, Queued, Request, Sampler
@@ -50,6 +50,7 @@ DRAWN = 4096
 """Rows of a step that others may follow."""
 Finish = Callable[[], list[RowResult]]
 """Waits for a step that was queued, and has its results."""
+_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 _NOT_KEPT = "this distribution is not kept"
 _NOT_FINITE = "the model computed a value that is not finite"
 
@@ -155,6 +156,8 @@ class LocalEngine:
             device=str(where),
             host_pages=tier.slots,
             window=config.window,
+            image_bytes=shape.bytes_per_page(transformer.dtype),
+            image_shape=ImageShape(_DTYPES[transformer.dtype], (shape.layers, 2), (shape.kv_heads, shape.head_dim)),
         )
         description = {
             "model": str(directory),
@@ -186,44 +189,54 @@ class LocalEngine:
         loop = asyncio.get_running_loop()
         if self._reader is None:
             return loop.run_in_executor(self._worker, self.run, batch)
-        before = self._queued
-        if (before is None or before.done()) and (finish := self._queue_captured(batch)) is not None:
+        first = self._queued is None or self._queued.done()
+        if first and (finish := self._queue_captured(batch)) is not None:
             return loop.run_in_executor(self._reader, finish)
-        self._queued = queued = loop.create_future()
-        return asyncio.ensure_future(self._queue_after(before, batch, queued, self._reader))
+        return asyncio.ensure_future(self._queue_in_turn(self._line_up(), batch, first, self._reader))
 
-    async def _queue_after(
-        self,
-        before: asyncio.Future[None] | None,
-        batch: Batch,
-        queued: asyncio.Future[None],
-        reader: ThreadPoolExecutor,
+    async def _queue_in_turn(
+        self, turn: AbstractAsyncContextManager[None], batch: Batch, first: bool, reader: ThreadPoolExecutor
     ) -> list[RowResult]:
-        """What the worker has to queue, or what comes behind that."""
+        """What the worker has to queue, or what comes behind that. `first`: a captured step it is not."""
         loop = asyncio.get_running_loop()
-        try:
-            if before is not None and not before.done():
-                await asyncio.wait([before])
-            finish = self._queue_captured(batch) or await loop.run_in_executor(self._worker, self._begin, batch)
-        finally:
-            queued.cancel()  # whoever waits for it goes on
+        async with turn:
+            finish = None if first else self._queue_captured(batch)
+            if finish is None:
+                finish = await loop.run_in_executor(self._worker, self._begin, batch)
         return await loop.run_in_executor(reader, finish)
+
+    def _line_up(self) -> AbstractAsyncContextManager[None]:
+        """A turn behind who has lined up so far: entered when they are through, it holds up who comes later."""
+        before = self._queued
+        self._queued = queued = asyncio.get_running_loop().create_future()
+
+        @asynccontextmanager
+        async def turn() -> AsyncGenerator[None]:
+            try:
+                if before is not None and not before.done():
+                    await asyncio.wait([before])
+                yield
+            finally:
+                queued.cancel()  # whoever waits for it goes on
+
+        return turn()
 
     async def move(self, out: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> None:
         """See `engine.Engine.move`."""
         await self._tier.move(out, back)
 
+    async def read(self, pages: Sequence[int], slots: Sequence[int]) -> list[bytes]:
+        """See `engine.Engine.read`."""
+        return await self._tier.read(pages, slots)
+
+    async def write(self, pages: Sequence[int], contents: Sequence[bytes]) -> None:
+        """See `engine.Engine.write`."""
+        await self._tier.write(pages, contents)
+
     async def ask(self, questions: Sequence[Question]) -> list[RowResult]:
         """See `engine.Engine.ask`."""
-        loop = asyncio.get_running_loop()
-        before = self._queued
-        self._queued = queued = loop.create_future()
-        try:
-            if before is not None and not before.done():
-                await asyncio.wait([before])
-            return await loop.run_in_executor(self._worker, self._ask, questions)
-        finally:
-            queued.cancel()  # whoever waits for it goes on
+        async with self._line_up():
+            return await asyncio.get_running_loop().run_in_executor(self._worker, self._ask, questions)
 
     def forget(self, kept: Iterable[int]) -> None:
         """See `engine.Engine.forget`."""
@@ -474,7 +487,8 @@ def _load(
     with torch.inference_mode(), ThreadPoolExecutor(1) as beside:
         weights = Checkpoint(directory, config, device)
         # what the weights are computed with is part of what a K/V entry is
-        identity = beside.submit(digest, weights.files, str(dtype), config.rope, config.window, config.windowed)
+        facts = config.architecture, config.heads, config.norm_eps, config.rope, config.window, config.windowed
+        identity = beside.submit(digest, weights.files, str(dtype), *facts)
         model = Transformer(config, weights, dtype)
         dtype = model.dtype  # of K/V
         size = page_size or default_page_size(attention, device)

@@ -174,6 +174,15 @@ class Batch:
     """Pages that were freed, when debugging: filled with large finite numbers, so that a stale read shows."""
 
 
+class ImageShape(NamedTuple):
+    """How a page's contents lie in its image: `[*before, page_size, *after]`, in C order."""
+
+    dtype: str
+    """As safetensors names it."""
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
 @dataclass(slots=True, frozen=True)
 class ModelInfo:
     """What the host needs to know of a loaded model. Constant."""
@@ -194,3 +203,7 @@ class ModelInfo:
     """Slots of the host tier, of one page each; their ids are `0..host_pages`."""
     window: int | None = None
     """Positions that some layers see at most; None: all layers see everything."""
+    image_bytes: int = 0
+    """Bytes of one page's contents as `Engine.read` gives them; 0: it cannot."""
+    image_shape: ImageShape | None = None
+    """And what they are."""

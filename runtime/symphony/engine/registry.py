@@ -13,8 +13,8 @@ from pathlib import Path
 
 from symphony.errors import Invalid, NotFound
 
-PACKAGED = ("tiny",)
-"""Models that come with Symphony."""
+PACKAGED = ("tiny", "tiny-draft")
+"""Models that come with Symphony: the one for demonstrations, and a smaller one that writes drafts for it."""
 
 _NAME = re.compile(r"[\w.-]+")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

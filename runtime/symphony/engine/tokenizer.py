@@ -81,6 +81,11 @@ class Tokenizer:
         """Ids that produce no text in a `Decoder`."""
         return self._special
 
+    @property
+    def strips(self) -> bool:
+        """Whether a whole text loses its first space when it is decoded."""
+        return self._strip
+
     def agrees(self, other: Tokenizer) -> bool:
         """Whether ids mean the same in both, as far as a thousand samples tell. One may be padded further."""
         size = min(self.vocab_size, other.vocab_size)

@@ -1,4 +1,4 @@
-"""The HTTP interface as one table: route --> handler. Handlers check what comes in and call the runtime's facade.
+"""The application: the route table behind its middlewares, and what it does when it starts and ends.
 
 It does not know where it listens (server.py) nor what runs behind the facade (host.py).
 """
@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from symphony import param
+from symphony.access.gate import Gate
 from symphony.errors import Unavailable
-from symphony.http import fs, models, processes, programs, runs, status
-from symphony.http.context import KEEP_ALIVE, RUNTIME
+from symphony.http.answers import answers
+from symphony.http.auth import auth, register
+from symphony.http.bodies import Bodies, bodies
+from symphony.http.context import BODIES, DOCUMENT, DRAIN, KEEP_ALIVE, PACE, RUNTIME, SOCKETS, WATCH
+from symphony.http.drain import Drain, drain
 from symphony.http.errors import errors
+from symphony.http.feed import Pace
 from symphony.http.guard import guard
-from symphony.http.wire import takes
+from symphony.http.openapi import encoded
+from symphony.http.table import ROUTES
+from symphony.http.watch import Watch, name_answer, watch
+from symphony.http.ws import close_all
 from symphony.process.process import State
 
 if TYPE_CHECKING:
@@ -25,41 +33,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FS = r"/v1/fs{path:(/[\s\S]*)?}"
-"""Whatever the path is: what is wrong with it says the KVFS."""
 
-
-def create_app(runtime: Runtime, *, keep_alive: float = param.SSE_KEEP_ALIVE_SECONDS) -> web.Application:
-    """An application that serves `runtime`, which the caller has started and will close.
+def create_app(
+    runtime: Runtime, *, gate: Gate | None = None, keep_alive: float = param.SSE_KEEP_ALIVE_SECONDS
+) -> web.Application:
+    """An application that serves `runtime`, which the caller has started and will close, to those whom `gate` lets in
+    (default: everybody who can reach it).
 
     Serve it through `server.make_runner`: only with `handler_cancellation` does a client that leaves cancel its run.
     """
-    app = web.Application(middlewares=[errors, guard])
+    app = web.Application(middlewares=[answers, watch, errors, guard, drain, auth, bodies])
     app[RUNTIME] = runtime
     app[KEEP_ALIVE] = keep_alive
-    app.add_routes(
-        [
-            web.post("/v1/programs", takes(programs.upload, "name")),
-            web.get("/v1/programs", takes(programs.listing)),
-            web.get("/v1/programs/{ref}", takes(programs.show)),
-            web.delete("/v1/programs/{ref}", takes(programs.remove)),
-            web.post("/v1/programs/{ref}/run", takes(runs.run_program, *runs.OPTIONS)),
-            web.post("/v1/run", takes(runs.run_once, "args", *runs.OPTIONS)),
-            web.get("/v1/processes", takes(processes.listing)),
-            web.get("/v1/processes/{pid}", takes(processes.show)),
-            web.delete("/v1/processes/{pid}", takes(processes.kill)),
-            web.get("/v1/processes/{pid}/events", takes(processes.events)),
-            web.get(FS, takes(fs.look, "what", "tree", "du")),
-            web.post(FS, takes(fs.do, "do", "to", "overwrite")),
-            web.delete(FS, takes(fs.remove, "recursive")),
-            web.get("/v1/status", takes(status.show)),
-            web.get("/v1/models", takes(models.listing)),
-            web.get("/healthz", models.healthz),
-            web.get("/readyz", models.readyz),
-        ]
-    )
+    app[PACE] = Pace()
+    app[DOCUMENT] = encoded(ROUTES)
+    app[SOCKETS] = set()
+    app[BODIES] = Bodies()
+    app[DRAIN] = Drain()
+    app[WATCH] = Watch()
+    register(app, ROUTES, gate or Gate())
+    app.on_response_prepare.append(name_answer)
     app.on_startup.append(_try_models)
-    app.on_shutdown.append(_end_processes)
+    app.on_shutdown.extend((_end_processes, close_all))
     return app
 
 

@@ -1,4 +1,5 @@
-"""Failures on the wire: every one is `{"error": {code, message, hint}}` with its status.
+"""Failures on the wire: every one is `{"error": {code, message, hint}}` with its status; on OpenAI's routes, with the
+members that its clients read as well.
 
 The middleware is the only place that turns an exception into an answer; handlers just raise. It knows the tree of
 `symphony.errors` and aiohttp's own exceptions, nothing of programs or processes.
@@ -7,6 +8,7 @@ The middleware is the only place that turns an exception into an answer; handler
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 from aiohttp import web
@@ -17,8 +19,10 @@ from symphony.http.wire import json_response
 
 log = logging.getLogger(__name__)
 
+OPENAI_PATHS = ("/v1/chat/completions", "/v1/completions")
 ROUTES_HINT = (
-    "the routes are /v1/programs, /v1/run, /v1/processes, /v1/fs, /v1/status, /v1/models, /healthz and /readyz"
+    "the routes are /v1/programs, /v1/run, /v1/processes, /v1/fs, /v1/status, /v1/models, /v1/chat/completions, "
+    "/v1/completions, /v1/ws, /healthz and /readyz; /openapi.json describes them"
 )
 
 
@@ -28,6 +32,13 @@ def error_fields(error: SymphonyError) -> dict[str, Any]:
     if isinstance(error, ProgramError):
         fields["traceback"] = error.traceback
     return fields
+
+
+def openai_fields(error: SymphonyError) -> dict[str, Any]:
+    """What clients of OpenAI's routes see; `hint` is ours."""
+    kind = "invalid_request_error" if error.http_status < 500 else "server_error"
+    code = error.code.replace("-", "_")
+    return {"message": error.message, "type": kind, "param": None, "code": code, "hint": error.hint}
 
 
 def error_response(error: SymphonyError, **beside: Any) -> web.Response:
@@ -43,13 +54,13 @@ def bug(request: web.BaseRequest, cause: BaseException) -> InternalError:
 
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every failure in the one documented shape. Must be the outermost middleware."""
+    """Answer every failure in the one documented shape. Must stand before all that raise."""
     try:
         return await handler(request)
     except SymphonyError as error:
         if isinstance(error, InternalError):
             log.error("%s %s failed", request.method, request.path, exc_info=error)
-        return error_response(error)
+        return _answer(request, error)
     except web.HTTPException as refusal:
         if refusal.status < 400:
             raise
@@ -57,7 +68,19 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError:
         raise
     except Exception as cause:
-        return error_response(bug(request, cause))
+        return _answer(request, bug(request, cause))
+
+
+def _answer(request: web.Request, error: SymphonyError) -> web.Response:
+    if request.path in OPENAI_PATHS:
+        response = json_response({"error": openai_fields(error)}, status=error.http_status)
+    else:
+        response = error_response(error)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(math.ceil(error.retry_after), 1))
+    if error.http_status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 def _from_aiohttp(request: web.Request, refusal: web.HTTPException) -> web.Response:
@@ -71,7 +94,7 @@ def _from_aiohttp(request: web.Request, refusal: web.HTTPException) -> web.Respo
         error = bug(request, refusal)
     else:
         error = Invalid(refusal.text or refusal.reason)
-    response = error_response(error)
+    response = _answer(request, error)
     response.set_status(refusal.status)
     if isinstance(refusal, web.HTTPMethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(refusal.allowed_methods))

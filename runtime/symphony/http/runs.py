@@ -1,6 +1,6 @@
 """Running a program for a client: as events, as one JSON, or detached.
 
-    launch --> detach=1: 202 {pid}, the process lives on
+    launch --> detach=1: 202 {pid}, the process lives on; its events are read at /v1/processes/{pid}/events
            --> Accept: text/event-stream: its events
            --> else: {pid, result, output, usage} when it ends
 
@@ -19,48 +19,62 @@ from aiohttp import web
 from symphony import param
 from symphony.errors import PermissionDenied, SymphonyError
 from symphony.http import sse
-from symphony.http.context import KEEP_ALIVE, RUNTIME, TENANT
+from symphony.http.auth import who
+from symphony.http.bodies import forget
+from symphony.http.context import RUNTIME
 from symphony.http.errors import error_response
 from symphony.http.wire import flag, integer, json_response, parse_args, read_body, read_program, seconds
+from symphony.observe.logs import REQUEST
 from symphony.process.process import LaunchOptions, Process
 
 if TYPE_CHECKING:
     from symphony.host import Runtime
 
-OPTIONS = ("detach", "timeout", "nice")
-"""Query parameters of a run."""
-
 
 async def run_program(request: web.Request) -> web.StreamResponse:
     """POST /v1/programs/{ref}/run: the body is the JSON of the arguments."""
-    info = request.app[RUNTIME].program(request.match_info["ref"])
+    info = request.app[RUNTIME].program(request.match_info["ref"], tenant=who(request).tenant)
     body = await read_body(request, param.MAX_ARGS_BYTES, "the JSON of the arguments")
-    return await _run(request, info.id, parse_args(body, param.MAX_ARGS_BYTES))
+    process = await _launch(request, info.id, parse_args(body, param.MAX_ARGS_BYTES))
+    return await _answer(request, process)
 
 
 async def run_once(request: web.Request) -> web.StreamResponse:
     """POST /v1/run: the body is the program, the query parameter `args` the JSON of the arguments."""
     args = parse_args(request.query.get("args", "").encode(errors="surrogateescape"), param.MAX_ARGS_BYTES)
-    body = await read_program(request)
-    return await _run(request, body, args)
+    process = await _launch(request, await read_program(request), args)
+    return await _answer(request, process)
 
 
-async def _run(request: web.Request, program: str | bytes, args: dict[str, Any]) -> web.StreamResponse:
+async def _launch(request: web.Request, program: str | bytes, args: dict[str, Any]) -> Process:
+    """Nothing of the request's body is kept while the process runs."""
+    flag(request, "detach")
+    process = await request.app[RUNTIME].launch(program, args, _options(request))
+    forget(request)
+    return process
+
+
+async def _answer(request: web.Request, process: Process) -> web.StreamResponse:
     runtime = request.app[RUNTIME]
-    detach = flag(request, "detach")
-    process = await runtime.launch(program, args, _options(request))
-    if detach:
+    if flag(request, "detach"):
         return json_response({"pid": process.pid}, status=202, headers={"Location": f"/v1/processes/{process.pid}"})
     if sse.wanted(request):
-        abandoned = partial(runtime.kill, process)
-        return await sse.stream(request, process.events(), keep_alive=request.app[KEEP_ALIVE], abandoned=abandoned)
-    return await _answer(runtime, process)
+        return await sse.stream(request, process.cursor(), abandoned=partial(runtime.kill, process))
+    return await _result(runtime, process)
 
 
 def _options(request: web.Request) -> LaunchOptions:
     timeout = seconds(request, "timeout")
     wall = param.DEFAULT_WALL_SECONDS if timeout is None else timeout
-    return LaunchOptions(tenant=TENANT, wall_seconds=wall, nice=_nice(request))
+    identity = who(request)
+    return LaunchOptions(
+        tenant=identity.tenant,
+        owner=identity.user,
+        wall_seconds=wall,
+        nice=_nice(request),
+        trace=flag(request, "trace"),
+        request=REQUEST.get(),
+    )
 
 
 def _nice(request: web.Request) -> int:
@@ -77,7 +91,7 @@ def _nice(request: web.Request) -> int:
     return nice
 
 
-async def _answer(runtime: Runtime, process: Process) -> web.Response:
+async def _result(runtime: Runtime, process: Process) -> web.Response:
     """Wait for the end, and answer once. A failed run says what it wrote and used before, too."""
     try:
         result = await process.wait()

@@ -1,36 +1,31 @@
-"""A process' events as Server-Sent Events, to one client.
+"""Events as Server-Sent Events: the framing, and the client's end of such a stream.
 
-    events() --> _Feed (bounded) --> one write per tick of the loop --> socket
-
-Whatever arrived since the last write leaves as one write, and neighbouring pieces of output as one event, so a slow
-client costs bigger events, not more of them. A client that does not read at all stops the feed, and through the
-process' own back-pressure its LIP. Framing: https://html.spec.whatwg.org/multipage/server-sent-events.html.
-Knows no routes, and of a process only its events.
+Framing: https://html.spec.whatwg.org/multipage/server-sent-events.html. An event's `id` is how many events of the
+process came so far, so that a client that lost its connection asks for the rest (`Last-Event-ID`). Knows no routes.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from itertools import groupby
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
-from symphony.errors import SymphonyError
-from symphony.http.errors import bug, error_fields
-from symphony.http.wire import encode
+from symphony.errors import Invalid, SymphonyError
+from symphony.http.auth import still_welcome
+from symphony.http.context import KEEP_ALIVE, PACE, SINK
+from symphony.http.errors import error_fields
+from symphony.http.feed import Item, pump
+from symphony.http.wire import encode, integer, whole
 
 if TYPE_CHECKING:
-    from symphony.process.events import Event
+    from symphony.process.events import Cursor
 
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-KEEP_ALIVE = b": keep-alive\n\n"
-FEED_EVENTS = 1024
-FEED_CHARACTERS = 64 << 10
-"""Events, and characters of output, that may wait for one client before its feed stops reading."""
+SIGN_OF_LIFE = b": keep-alive\n\n"
+MOST_EVENTS = (1 << 53) - 1
 
 
 def wanted(request: web.Request) -> bool:
@@ -38,115 +33,94 @@ def wanted(request: web.Request) -> bool:
     return MEDIA_TYPE in request.headers.get("Accept", "")
 
 
-def frame(event: tuple[str, Any]) -> bytes:
-    """One event (kind, data); data is a single line, because JSON escapes line breaks. One that cannot be sent
-    becomes an error event that says why."""
-    kind, data = event
+def seen(request: web.Request) -> int:
+    """How many events the client has had: the query parameter `after`, else the header `Last-Event-ID`, else none."""
+    after = integer(request, "after", 0, MOST_EVENTS)
+    if after is not None:
+        return after
+    text = request.headers.get("Last-Event-ID", "0")
+    number = whole(text, 0, MOST_EVENTS)
+    if number is None:
+        raise Invalid(f"Last-Event-ID: {text!r} is not the id of an event", "send the id of the last event that came")
+    return number
+
+
+def frame(item: Item) -> bytes:
+    """One event; its data is a single line, because JSON escapes line breaks. One that cannot be sent becomes an error
+    event that says why."""
+    kind, data, at = item
     try:
         text = encode(data)
     except SymphonyError as error:
         kind, text = "error", encode(error_fields(error))
-    return b"event: " + kind.encode() + b"\ndata: " + text + b"\n\n"
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (at, kind.encode(), text)
 
 
 async def stream(
     request: web.Request,
-    events: AsyncIterator[Event],
+    cursor: Cursor,
     *,
-    keep_alive: float,
     abandoned: Callable[[], Awaitable[None]] | None = None,
+    frame: Callable[[Item], bytes] = frame,
 ) -> web.StreamResponse:
-    """Send `events` until they end; in silence, a comment every `keep_alive` seconds.
-
-    `abandoned` is awaited if the client leaves before the end.
-    """
-    response = web.StreamResponse(headers=HEADERS)
-    feed = _Feed(keep_alive)
-    reader = asyncio.create_task(feed.fill(request, events))
-    try:
-        await response.prepare(request)
-        while (batch := await feed.take()) is not None:
-            await response.write(b"".join(map(frame, batch)) or KEEP_ALIVE)
-        await response.write_eof()
-    except (asyncio.CancelledError, ConnectionError) as leaving:
-        if abandoned is not None:
-            await abandoned()
-        if isinstance(leaving, asyncio.CancelledError):
-            raise
-    finally:
-        feed.close()
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
-    return response
+    """Send the events from `cursor` on until they end: as Server-Sent Events, each in `frame`'s bytes, or through the
+    sink that the request brings (a WebSocket's). `abandoned` is awaited if the client leaves before the end."""
+    sink = request.get(SINK) or _Stream(request, frame)
+    if request.method == "HEAD":  # aiohttp would send it a body
+        cursor.close()
+        return web.Response(headers=HEADERS)
+    app = request.app
+    return await pump(
+        cursor,
+        sink,
+        pace=app[PACE],
+        keep_alive=app[KEEP_ALIVE],
+        welcome=partial(still_welcome, request),
+        abandoned=abandoned,
+    )
 
 
-class _Feed:
-    """What has arrived for one client since its last write, within FEED_EVENTS and FEED_CHARACTERS.
+class _Stream:
+    """The client's end of a response that goes on (`feed.Sink`)."""
 
-    filling --(events end or fail)--> ended. `fill` runs in its own task, `take` in the client's. One timer a stream
-    beats every `keep_alive` seconds (a deadline for every wait would cost as much as the event).
-    """
+    def __init__(self, request: web.Request, frame: Callable[[Item], bytes]) -> None:
+        self._request = request
+        self._frame = frame
+        self._response = web.StreamResponse(headers=HEADERS)
+        self._direct = request.version >= HttpVersion11
+        """Whether a piece is one chunk of HTTP/1.1 on the socket."""
 
-    def __init__(self, keep_alive: float) -> None:
-        self._batch: list[tuple[str, Any]] = []
-        self._characters = 0
-        self._ended = False
-        self._due = False
-        """A beat has passed since the last `take`."""
-        self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
-        self._keep_alive = keep_alive
-        self._timer = asyncio.get_running_loop().call_later(keep_alive, self._beat)
+    async def start(self) -> None:
+        if self._direct:
+            self._response.enable_chunked_encoding()
+        await self._response.prepare(self._request)
 
-    async def fill(self, request: web.Request, events: AsyncIterator[Event]) -> None:
-        """Read `events` to their end. A failure becomes the last event; nothing is raised but CancelledError."""
-        try:
-            async for event in events:
-                self._add(event.kind, event.data)
-                while len(self._batch) >= FEED_EVENTS or self._characters >= FEED_CHARACTERS:
-                    self._room.clear()
-                    await self._room.wait()
-        except SymphonyError as error:
-            self._add("error", error_fields(error))
-        except Exception as cause:
-            self._add("error", error_fields(bug(request, cause)))
-        finally:
-            self._ended = True
-            self._arrived.set()
+    @property
+    def ready(self) -> bool:
+        transport = self._request.transport
+        return (
+            self._direct
+            and not self._request.protocol.writing_paused
+            and transport is not None
+            and not transport.is_closing()
+        )
 
-    async def take(self) -> list[tuple[str, Any]] | None:
-        """All that has arrived, waiting for the first; empty if a beat comes first, None after the last."""
-        while not (self._batch or self._ended or self._due):
-            self._arrived.clear()
-            await self._arrived.wait()
-        self._due = False
-        if not self._batch:
-            return None if self._ended else []
-        batch, self._batch, self._characters = self._batch, [], 0
-        self._room.set()
-        return _join_output(batch)
+    def push(self, batch: list[Item]) -> None:
+        """Past aiohttp's writer, which takes as long as the kernel to write a token."""
+        piece = b"".join(map(self._frame, batch))
+        if piece:  # an empty chunk is the last one
+            transport = self._request.transport
+            assert transport is not None, "it was there when the sink was ready"
+            transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
-    def close(self) -> None:
-        self._timer.cancel()
+    async def send(self, batch: list[Item]) -> None:
+        await self._response.write(b"".join(map(self._frame, batch)) or SIGN_OF_LIFE)
+        await self._request.writer.drain()  # `write` waits for room only behind 64 KiB of its own
 
-    def _beat(self) -> None:
-        self._due = True
-        self._arrived.set()
-        self._timer = asyncio.get_running_loop().call_later(self._keep_alive, self._beat)
+    async def end(self) -> web.StreamResponse:
+        await self._response.write_eof()
+        return self._response
 
-    def _add(self, kind: str, data: Any) -> None:
-        self._batch.append((kind, data))
-        if kind == "output":
-            self._characters += len(data["text"])
-        self._arrived.set()
-
-
-def _join_output(batch: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """`batch` with neighbouring pieces of output as one."""
-    joined: list[tuple[str, Any]] = []
-    for kind, run in groupby(batch, key=itemgetter(0)):
-        if kind == "output":
-            joined.append((kind, {"text": "".join(data["text"] for _, data in run)}))
-        else:
-            joined.extend(run)
-    return joined
+    def cut(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()  # type: ignore[attr-defined]  # aiohttp calls any transport asyncio.Transport

@@ -6,6 +6,7 @@ type. Knows nothing of programs or processes.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -14,7 +15,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from symphony import param
-from symphony.errors import Invalid, LimitExceeded
+from symphony.errors import Invalid, LimitExceeded, TimedOut
+from symphony.http.bodies import count
+
+
+class TooSlow(TimedOut):
+    """A request did not arrive in time."""
+
+    http_status = 408
 
 
 class TooLarge(LimitExceeded):
@@ -32,9 +40,10 @@ def encode(value: Any) -> bytes:
     Raises LimitExceeded for a value that is nested too deeply.
     """
     try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_without_surrogates(value))
+        try:
+            return msgspec.json.encode(value)
+        except UnicodeEncodeError:
+            return msgspec.json.encode(_without_surrogates(value))
     except RecursionError:
         raise LimitExceeded("the value is nested too deeply to be sent as JSON", "return a flatter one") from None
 
@@ -46,15 +55,28 @@ def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | No
 async def read_body(request: web.Request, limit: int, what: str) -> bytes:
     """The whole body, at most `limit` bytes (counted after decompression).
 
-    Raises TooLarge as soon as the limit is passed, before the rest is read.
+    Raises TooLarge as soon as the limit is passed, before the rest is read; TooSlow if it takes HTTP_BODY_SECONDS;
+    Invalid where it does not unpack as its header says; LimitExceeded or Unavailable where bodies in flight take too
+    much memory.
     """
     if request.content_length is not None and request.content_length > limit:
         raise TooLarge(what, limit)
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(what, limit)
+    try:
+        async with asyncio.timeout(param.HTTP_BODY_SECONDS):
+            async for chunk in request.content.iter_any():
+                if len(body) + len(chunk) > limit:
+                    raise TooLarge(what, limit)
+                count(request, len(chunk))
+                body += chunk
+    except web.RequestPayloadError as cause:
+        request.content.feed_eof()  # else aiohttp reads on behind the answer, and logs the same failure
+        request.protocol.close()  # behind the answer: where the next request begins, nobody knows
+        raise Invalid(f"{what} cannot be read: {cause}", "send it as Content-Encoding says, or without one") from None
+    except TimeoutError:
+        raise TooSlow(
+            f"{what} did not arrive within {param.HTTP_BODY_SECONDS:g} s", "send it faster, or in smaller parts"
+        ) from None
     return bytes(body)
 
 
@@ -64,6 +86,14 @@ async def read_program(request: web.Request) -> bytes:
     if not body:
         raise Invalid("the body is empty", "send the program: curl --data-binary @my.py URL")
     return body
+
+
+def decoded(body: bytes, what: str) -> str:
+    """A body as text. Raises Invalid where it is not UTF-8."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError as cause:
+        raise Invalid(f"{what} is not UTF-8 text: {cause}", "send text; put other data into base64") from None
 
 
 def parse_args(text: bytes, limit: int) -> dict[str, Any]:
@@ -116,10 +146,18 @@ def integer(request: web.Request, name: str, least: int, most: int) -> int | Non
     text = request.query.get(name)
     if text is None:
         return None
+    number = whole(text, least, most)
+    if number is None:
+        raise Invalid(f"{name}={text!r} is not a whole number from {least} to {most}", f"for example {name}={most}")
+    return number
+
+
+def whole(text: str, least: int, most: int) -> int | None:
+    """`text` as a whole number in a range; None if it is none."""
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) < 19 and least <= int(text) <= most:
         return int(text)
-    raise Invalid(f"{name}={text!r} is not a whole number from {least} to {most}", f"for example {name}={most}")
+    return None
 
 
 def flag(request: web.Request, name: str) -> bool:

@@ -10,6 +10,10 @@ Where the K/V of `[0, computed)` lies:
       │ drop (plain files only)              │ drop (plain files only)
       └──────────▶ NOWHERE (computed = 0; tokens stay, whoever needs the K/V computes it again) ◀┘
 
+A file may have an `image` on disk of its first entries besides, whatever else holds: because it was synced, or because
+memory was full (`spill`). From NOWHERE it comes back from there (`fetch`) rather than by computing, and derived K/V
+that has an image may be dropped too.
+
 and by `busy` and what is left:
 
         begin(tokens)                          settle(length)
@@ -31,8 +35,9 @@ from symphony.kvfs.modes import DEFAULT_MODE, Mode
 
 if TYPE_CHECKING:
     from symphony.kvfs.arena import Arena
+    from symphony.kvfs.image import Image
+    from symphony.kvfs.move import Move
     from symphony.kvfs.names import Name
-    from symphony.kvfs.tiers import Move
 
 
 def no_tokens() -> array[int]:
@@ -61,12 +66,18 @@ class File:
     """Tokens that the file has for everybody but the operation in flight."""
     computed: int = 0
     """Entries with K/V, `[0, computed)`."""
+    cuts: int = 0
+    """How often K/V was cut off: while it stays the same, K/V that was there is what is there. A clone counts on."""
     pages: list[int] = field(default_factory=list[int])
     """The page table, if the K/V is on the device. Idle: exactly the pages of `[0, computed)`."""
     slots: list[int] = field(default_factory=list[int])
     """Host slots of `[0, computed)`, if the K/V is on the host."""
     move: Move | None = None
     """The move that will change where the K/V lies. What cuts the file off from it sets None."""
+    image: Image | None = None
+    """K/V of the first entries on disk."""
+    record: int | None = None
+    """Its number among those that survive the host, once it was synced."""
     derived: int | None = None
     """The first derived entry (semantics 5); all later ones are derived too. None: all are plain."""
     positions: array[int] | None = None
@@ -102,8 +113,15 @@ class File:
         return positions[entry] if entry < len(positions) else positions[-1] + 1 + entry - len(positions)
 
     @property
+    def ahead(self) -> int:
+        """By how much the position of an entry to come exceeds its index; 0 if it does not."""
+        return max(self.position(self.length) - self.length, 0)
+
+    @property
     def tier(self) -> str:
-        """ "device", "host", or "evicted": the K/V comes back by computing."""
+        """ "device", "host", "disk", or "evicted": the K/V comes back by computing."""
         if self.slots:
             return "host"
-        return "device" if self.pages or not self.length else "evicted"
+        if self.pages or not self.length:
+            return "device"
+        return "evicted" if self.image is None else "disk"

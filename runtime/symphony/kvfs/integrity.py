@@ -7,22 +7,24 @@ Reads everything, changes nothing; O(all tokens). Used after every test, when id
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import compress
 
 from symphony.errors import InternalError
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Kvfs
+from symphony.kvfs.move import Move
 from symphony.kvfs.pages import PagePool
 from symphony.kvfs.prefix import link
-from symphony.kvfs.tiers import Move
 
 Holders = Counter[tuple[int, str]]
 """(page, tenant) -> references that somebody can name."""
 
 
-def check_integrity(kvfs: Kvfs, moves: Iterable[Move] = ()) -> None:
-    """Raises InternalError that lists what is wrong. `moves`: those that are not over."""
+def check_integrity(kvfs: Kvfs, moves: Iterable[Move] = (), disk: Mapping[Arena, Holders] | None = None) -> None:
+    """Raises InternalError that lists what is wrong. `moves`: those that are not over. `disk`: who holds slots on disk
+    besides files and moves."""
     wrong: list[str] = []
     moves = list(moves)
     for arena in kvfs.arenas.values():
@@ -35,7 +37,13 @@ def check_integrity(kvfs: Kvfs, moves: Iterable[Move] = ()) -> None:
                 pages.update((page, move.tenant) for page in move.pages)
                 slots.update((slot, move.tenant) for slot in move.slots)
         wrong += _pool(f"{arena.model}: page", arena.pool, pages, list(arena.cache.idle))
-        wrong += _pool(f"{arena.model}: slot", arena.host, slots, [])
+        wrong += _pool(f"{arena.model}: slot", arena.host, slots, list(arena.idle_slots))
+        images: Holders = Counter((slot, f.tenant) for f in files if f.image is not None for slot in f.image.slots)
+        images.update((disk or {}).get(arena, Counter()))
+        for move in moves:
+            if move.file.arena is arena and move.image is not None:
+                images.update((slot, move.tenant) for slot in move.image.slots)
+        wrong += _pool(f"{arena.model}: slot on disk", arena.disk, images, [])
         wrong += _cache(arena)
         wrong += [text for file in files for text in _file(kvfs, file)]
         gains = sum(move.gain for move in moves if move.file.arena is arena)
@@ -55,7 +63,9 @@ def _pool(name: str, pool: PagePool, held: Holders, cached: list[int]) -> Iterab
     if sorted(everything) != list(range(pool.first, pool.first + pool.capacity)):
         yield f"{name}s: free, cached and used ones are {sorted(everything)}, not each once"
     used: Counter[str] = Counter()
-    for page, count in enumerate(pool.refs):
+    ids = range(len(pool.refs))  # there may be very many, of which few are held
+    for page in sorted({*compress(ids, pool.refs), *compress(ids, pool.payer), *refs, *pool.foreign}):
+        count = pool.refs[page]
         if count != refs[page]:
             yield f"{name} {page} has {count} references and {refs[page]} holders"
         payer = pool.payer[page]
@@ -78,8 +88,10 @@ def _cache(arena: Arena) -> Iterable[str]:
         yield f"{arena.model}: an unreferenced page is kept although nothing can find it"
     if {slot: page for page, slot in arena.slot_of_page.items()} != arena.page_of_slot:
         yield f"{arena.model}: the twins' two directions differ"
+    if not arena.idle_slots.keys() <= arena.page_of_slot.keys():
+        yield f"{arena.model}: an unreferenced slot is kept although no page holds the same"
     for page, slot in arena.slot_of_page.items():
-        if not (refs[page] or page in cache.idle) or not arena.host.refs[slot]:
+        if not (refs[page] or page in cache.idle) or not (arena.host.refs[slot] or slot in arena.idle_slots):
             yield f"{arena.model}: page {page} and slot {slot} are twins, and one of them is free"
 
 
@@ -95,7 +107,12 @@ def _file(kvfs: Kvfs, file: File) -> Iterable[str]:
         yield f"{name}: {file.computed} entries computed, {len(file.tokens)} tokens, {held} pages"
     if file.published > file.computed // size:
         yield f"{name}: {file.published} pages published, {file.computed} entries computed"
-    if file.derived is not None and file.computed <= file.derived < file.length:
+    if file.image is not None and (
+        len(file.image.slots) != arena.pages_for(file.image.entries) or file.image.entries > len(file.tokens)
+    ):
+        yield f"{name}: {file.image.entries} entries of it are said to be on disk, in {len(file.image.slots)} pages"
+    imaged = file.image is not None and file.image.entries > (file.derived or 0)
+    if file.derived is not None and file.computed <= file.derived < file.length and not imaged:
         yield f"{name}: its derived entries have lost their K/V"
     if not file.busy:
         if file.length != len(file.tokens) or arena.pages_for(file.computed) != held:

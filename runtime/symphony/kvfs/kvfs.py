@@ -4,7 +4,7 @@ Layers, each using only those below it:
 
     Tree       what can be done to names; who may do it                                   tree.py
     Transfers  extract, append-from                                                       transfer.py
-    Tiers      moves between device and host; taking K/V off the device                   tiers.py
+    Tiers      moves between device, host and disk; taking K/V off the device             tiers.py, spill.py
     Kvfs       operations on files; reservation, copy-on-write                            this file
     File       tokens and page table                                                      file.py
     Arena      one model's pages and slots: free, used or cached                          arena.py
@@ -25,6 +25,7 @@ from typing import NamedTuple
 from symphony.errors import Busy, Invalid, LimitExceeded, NoSpace
 from symphony.kvfs.arena import Arena, Copying, Costs
 from symphony.kvfs.file import File
+from symphony.kvfs.image import Image, give_way, unref_image
 from symphony.kvfs.prefix import link
 from symphony.kvfs.stat import Stat
 from symphony.param import MAX_FILES_PER_TENANT, MAX_PINNED_SHARE
@@ -59,6 +60,11 @@ class Kvfs:
         """Likewise files with host slots."""
         self._rests = 0
         self.pinned: dict[File, None] = {}
+        self.stale: dict[int, File] = {}
+        """Files that were synced, by their record, of which names, mode or end were not recorded since they changed."""
+        self.loose: dict[File, int] = {}
+        """Files of which more is on disk than a sync wrote, the one read longest ago first, and how many leading pages
+        of that are a sync's. The others give way to whatever needs the room."""
 
     def mount(
         self, model: str, digest: str, page_size: int, pages: int, slots: int = 0, costs: Costs | None = None
@@ -102,8 +108,11 @@ class Kvfs:
             clone.hashes = file.hashes[: length // arena.page_size]
         else:
             clone.published = full  # never under a key of its own
-        clone.touched, clone.resident = file.touched, file.resident
+        clone.touched, clone.resident, clone.cuts = file.touched, file.resident, file.cuts
         self._add(clone)
+        if file.image is not None and length:
+            entries = min(file.image.entries, length)
+            self.set_image(clone, file.image.cut(entries, arena.page_size), self.loose.get(file))
         if file.slots:
             clone.slots = file.slots[:held]
             arena.host.ref(clone.slots, tenant)
@@ -112,6 +121,10 @@ class Kvfs:
             arena.ref(clone.pages, tenant)
         self.rest(clone)
         return clone
+
+    def adopt(self, file: File) -> None:
+        """A file of an earlier life, without handles and without K/V in memory."""
+        self._add(file)
 
     def close(self, file: File) -> None:
         """One handle less. A file without handles and names ends (a busy one when its operation settles)."""
@@ -274,10 +287,12 @@ class Kvfs:
         copied = partial >= 0 and not arena.is_private(file.pages[partial])
         need = max(0, total - len(file.pages)) + copied
         missing = self.shortage(file, need, spare)
-        only_cached = copied and arena.pool.refs[file.pages[partial]] == 1
-        if missing and only_cached and self.shortage(file, need - 1, spare) is None:
-            arena.cache.forget(file.pages[partial])  # the last page there is: the cache gives way
-            copied, missing, need = False, None, need - 1
+        if missing and copied and arena.pool.refs[file.pages[partial]] == 1:  # nobody but the cache wants it unchanged
+            need -= 1
+            missing = self.shortage(file, need, spare)
+            if missing is None:
+                arena.cache.forget(file.pages[partial])  # the last page there is: the cache gives way
+                copied = False
         if missing:
             return missing
         taken = arena.take(need, file.tenant) if need else []
@@ -346,9 +361,59 @@ class Kvfs:
             file.published += 1
 
     def drop(self, file: File) -> None:
-        """Give up the file's K/V; the tokens stay, and whoever needs the K/V computes it again. For plain files."""
-        assert file.derived is None, "derived K/V cannot be computed again"
+        """Give up the file's K/V; the tokens stay, and whoever needs the K/V computes it again, or has it fetched. For
+        plain files, and those whose K/V is on disk."""
+        assert self.may_drop(file), "derived K/V cannot be computed again"
         self._release(file)
+
+    def may_drop(self, file: File) -> bool:
+        """Whether its K/V comes back if it is given up."""
+        return file.derived is None or self.is_imaged(file)
+
+    def is_imaged(self, file: File) -> bool:
+        """Whether all K/V that it has is on disk too."""
+        return file.image is not None and file.image.entries >= file.computed
+
+    def set_image(self, file: File, image: Image | None, loose: int | None = None) -> None:
+        """What is on disk of the file now; but for so many leading pages (None: all) it gives way to others."""
+        arena, old = file.arena, file.image
+        if image is not None:
+            arena.disk.ref(image.slots, file.tenant)
+        if old is not None:
+            unref_image(arena, old.slots, file.tenant)
+        file.image = image
+        self.loose.pop(file, None)
+        if image is not None and loose is not None and loose < len(image.slots):
+            self.loose[file] = loose
+        self.note(file)
+
+    def rehouse(self, file: File, arena: Arena) -> None:
+        """The file is another arena's from now on, of the same model; nobody has it open, and its K/V is given up."""
+        self.set_image(file, None)
+        file.arena, file.published = arena, 0
+        file.hashes.clear()
+        self.note(file)
+
+    def take_disk(self, arena: Arena, count: int, tenant: str) -> list[int]:
+        """Slots on disk, one reference each; images that no sync wrote give way. Raises NoSpace."""
+        disk = arena.disk
+        for file in give_way(self.loose, arena, count, tenant) or ():
+            keep, image = self.loose[file], file.image
+            self.set_image(file, image.cut(keep * arena.page_size, arena.page_size) if image and keep else None)
+        left = arena.disk_of(tenant) - disk.used.get(tenant, 0)
+        if count > min(left, len(disk.free)):
+            raise NoSpace(
+                f"{count} KV pages would go to disk, and there is room for {max(min(left, len(disk.free)), 0)}",
+                "unlink files that were synced, or start the host with a larger disk tier",
+            )
+        return [disk.take(tenant) for _ in range(count)]
+
+    def changed_record(self, file: File) -> None:
+        """What would be found of it after a restart is not what it is now; nothing, once it has no name any more."""
+        if file.record is not None:
+            self.stale[file.record] = file
+            if not file.names:
+                file.record = None
 
     def key(self, file: File, index: int) -> bytes:
         """The prefix cache's key of the file's page `index`, which its tokens fill."""
@@ -370,6 +435,8 @@ class Kvfs:
             self.unpin(file)
         if not file.opens and not file.names and not file.busy:
             self._release(file)
+            self.set_image(file, None)
+            self.changed_record(file)
             self.pinned.pop(file, None)
             if self.files.pop(file, self) is None:
                 self.counts[file.tenant] -= 1
@@ -382,6 +449,13 @@ class Kvfs:
             self._rests += 1
             (self.idle if file.pages else self.stowed)[file] = self._rests
         self.note(file)
+
+    def trim(self, file: File) -> None:
+        """Give up pages that are reserved, but not written."""
+        held = file.arena.pages_for(file.computed)
+        if held < len(file.pages):
+            file.arena.unref(file.pages[held:], file.tenant)
+            del file.pages[held:]
 
     # ---- the inside ----------------------------------------------------------------------------------------------
     def _release(self, file: File) -> None:
@@ -399,8 +473,14 @@ class Kvfs:
 
     def _shorten(self, file: File, length: int) -> None:
         arena = file.arena
+        if length < max(file.computed, 0 if file.image is None else file.image.entries):
+            file.cuts += 1
         if length < file.computed:
             file.move = None
+        if file.image is not None and length < file.image.entries:
+            if file.computed < file.image.entries:
+                file.move = None  # it may be on its way from there
+            self.set_image(file, file.image.cut(length, arena.page_size) if length else None, self.loose.get(file))
         del file.tokens[length:]
         file.computed = min(file.computed, length)
         keep = arena.pages_for(file.computed)
@@ -421,10 +501,10 @@ class Kvfs:
 
     def _own(self, file: File, stays: bool) -> int:
         """Pages that its tenant may hold for the file to get more."""
-        arena = file.arena
+        limit = file.arena.pages_of(file.tenant)
         if stays or file.pins or file.derived is not None:
-            return min(arena.tenant_pages, arena.kept_pages)
-        return arena.tenant_pages
+            return min(limit, file.arena.kept_pages)
+        return limit
 
     def _check_kept(self, file: File) -> None:
         """Raises LimitExceeded if the file's tenant would have too many device pages that cannot be given up."""

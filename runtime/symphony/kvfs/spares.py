@@ -8,7 +8,7 @@ Numbers and files only: what a file is given up for, and how, is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from heapq import heappop, heappush
 
 from symphony.kvfs.file import File
@@ -67,7 +67,7 @@ class Spares:
                 self._free.discard(one)
         self.changed(ids)
 
-    def in_order(self) -> Iterator[File]:
+    def in_order(self) -> Generator[File]:
         """The files, in the order in which they go; they may be discarded meanwhile. O(log n) for each one seen."""
         seen: list[tuple[int, File]] = []
         try:

@@ -1,7 +1,7 @@
 """What an arena's files could give up: pages of those that rest on the device, slots of those that rest on the host.
 
     on the device   YOUNG ──not used for a while──▶ RIPE ◀──────▶ STUCK (derived, and the host has no room for it)
-    on the host     SPARE (plain)
+    on the host     SPARE (on disk too; behind all these: plain)
 
 Files come and go with every token, but who asks is only whoever lacks pages. So this is off as a rule; once somebody
 asks it lists everything, and from then on files that change are noted (`Kvfs.note`) and looked at when somebody asks
@@ -20,6 +20,8 @@ from symphony.kvfs.file import File
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.spares import Spares
 
+_LATER = 1 << 60
+"""Behind all numbers of files."""
 Table = dict["str | None", Spares]
 """Of all (None), and of each tenant that was asked for."""
 
@@ -128,8 +130,8 @@ class Standby:
             if not file.pins:
                 self.young[file] = number
                 heappush(self._ripening, (file.touched if file.opens else -inf, number, file))
-        elif (number := self._kvfs.stowed.get(file)) is not None and file.derived is None:
-            self._add(self._spare, file, number)
+        elif (number := self._kvfs.stowed.get(file)) is not None and self._kvfs.may_drop(file):
+            self._add(self._spare, file, number if self._kvfs.is_imaged(file) else number + _LATER)
 
     def _forget(self, file: File) -> None:
         self.young.pop(file, None)

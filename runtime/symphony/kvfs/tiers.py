@@ -1,48 +1,28 @@
-"""Two tiers: taking a file's K/V off the device, and bringing it back.
+"""Three tiers: taking a file's K/V off the device, and bringing it back.
 
 A *move* copies whole pages between device pages and host slots, beside the steps. It holds references of its own, so
 the file may be forked, cut or closed meanwhile; what cuts the file off from its move sets `file.move` to None, and the
 move then only cleans up after itself. Per file (semantics 19):
 
+    fetch     disk -> device; likewise, behind what the prefix cache had; the image stays
+    spill     device -> disk where the host is full, host -> disk ahead of need (spill.py)
     stow      device -> host; the file keeps its pages until the move is over
+    clean     likewise, but the file stays: should it have to leave later, it can at once
     recall    host -> device; all pages at once or none; the file keeps its slots until the move is over
-    discard   plain K/V is dropped where computing it again is cheaper, or the host has no room for it
+    discard   plain K/V is dropped where computing it again is cheaper, or there is no room for it anywhere
 
 Pure bookkeeping: someone else runs the moves in `Tiers.waiting`, in any grouping, and calls `finish` for each.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
+from symphony.kvfs.image import Image, unref_image
 from symphony.kvfs.kvfs import Kvfs, Shortage
+from symphony.kvfs.move import Move
+from symphony.kvfs.spill import Spill
 from symphony.kvfs.standby import Standby
-
-
-@dataclass(slots=True, eq=False)
-class Move:
-    """One file's way to the other tier."""
-
-    file: File
-    tenant: str
-    out: bool
-    """To the host; else to the device."""
-    pages: list[int]
-    """The file's page table, before (out) or after; a reference is held on each."""
-    slots: list[int]
-    """Likewise the slots. When coming back there may be more pages than slots: room to go on."""
-    copies: list[tuple[int, int]]
-    """(page, slot) pairs whose contents have to be copied; the others have twins already, or will have by `needs`."""
-    needs: set[Move]
-    """Moves that are not over and copy what this one shares."""
-    gain: int = 0
-    """Pages that become available when it is over (out)."""
-    partial: int = -1
-    """The page that the file will write next (back)."""
-    done: bool = False
-    """It is over, and what it copied is there."""
 
 
 class Tiers:
@@ -52,13 +32,20 @@ class Tiers:
         self.kvfs = kvfs
         self.arena = arena
         self.standby = Standby(kvfs, arena)
+        self.spill = Spill(kvfs, arena)
         self.waiting: list[Move] = []
         """Moves that nobody runs yet."""
         self.usable = True
         """False: the host tier lost something once and is not written any more."""
         self.stowed_pages = 0
-        """Pages copied to the host so far."""
+        """Pages copied to the host so far..."""
+        self.cleaned_pages = 0
+        """...of which before anybody needed them to leave."""
         self.recalled_pages = 0
+        self.fetched_pages = 0
+        """Pages read from disk."""
+        self.saved_pages = 0
+        """Pages written to disk for want of room, not for a sync."""
         self.dropped_tokens = 0
         """Entries given up, to be computed again if somebody wants them."""
         self._leaving: dict[int, tuple[int, Move]] = {}
@@ -69,24 +56,45 @@ class Tiers:
     # ---- off the device ------------------------------------------------------------------------------------------
     def discard(self, file: File) -> bool:
         """Take the file's K/V off the device: at once by dropping it, or by a move that ends later. For a file that no
-        device step touches. False: it has to stay (derived, and the host is full)."""
+        device step touches. False: it has to stay (derived, and host and disk are full)."""
         if file.move is not None:
             return False
-        plain = file.derived is None
-        if (plain and not self._worth_moving(file)) or not self._make_slots(file):
-            if not plain:
-                return False
-            self.dropped_tokens += file.computed
+        if self._is_on_disk(file):
             self.kvfs.drop(file)
             return True
-        self._stow(file)
+        worth, saves = file.derived is not None or self._worth_moving(file), self.spill.can(file)
+        if not worth:
+            self.arena.costs.doubt()
+        if worth and self._make_slots(file, lossless=saves):
+            self._stow(file)
+            return True
+        if saves and (move := self.spill.leave(file)) is not None:
+            self.waiting.append(move)
+            return True
+        if worth and saves and self._make_slots(file):
+            self._stow(file)
+            return True
+        if not self.kvfs.may_drop(file):
+            return False
+        self._drop(file)
         return True
+
+    def _is_on_disk(self, file: File) -> bool:
+        """Nothing is won by its going to the host: the rest of it has to be read anyway, or there is no room."""
+        if file.image is None or file.image.entries < file.computed:
+            return False
+        return file.image.entries > file.computed or not self._has_slots(file)
+
+    def _drop(self, file: File) -> None:
+        if not self.kvfs.is_imaged(file):
+            self.dropped_tokens += file.computed
+        self.kvfs.drop(file)
 
     def can_discard(self, file: File) -> bool:
         """Whether `discard` would succeed."""
         if file.move is not None:
             return False
-        return file.derived is None or self._can_have(file)
+        return self.kvfs.may_drop(file) or self._can_have(file) or self.spill.can(file)
 
     def cost(self, file: File) -> float:
         """Seconds that it takes to take the file's K/V off the device and to get it back."""
@@ -97,29 +105,57 @@ class Tiers:
         return min(move, file.computed * costs.token_seconds)
 
     def _worth_moving(self, file: File) -> bool:
-        costs = self.arena.costs
-        if costs.token_seconds is None:
-            return True
-        return 2 * len(file.pages) * costs.page_seconds < file.computed * costs.token_seconds
+        return self.arena.costs.prefers_moving(len(file.pages), file.computed)
+
+    def clean(self, file: File) -> bool:
+        """Copy full pages of an idle file to the host before anybody needs it to leave, as far as slots are free.
+        False: nothing to do (it is on disk), or not worth it."""
+        arena, host = self.arena, self.arena.host
+        if not self.usable or file.move is not None or self.kvfs.is_imaged(file):
+            return False
+        if file.derived is None and not self._worth_moving(file):
+            return False
+        full, room = file.computed // arena.page_size, self._own(file) - host.used.get(file.tenant, 0)
+        pages = [page for page in file.pages[:full] if page not in arena.slot_of_page and page not in self._leaving]
+        pages = pages[: max(min(len(host.free), room), 0)]
+        if not pages:
+            return False
+        arena.ref(pages, file.tenant)
+        move = Move(file, file.tenant, True, pages, [], [], set(), clean=True)
+        for page in pages:
+            self._copy_out(move, page)
+        self.waiting.append(move)
+        return True
+
+    def save(self) -> bool:
+        """Copy the file that has been on the host for longest to disk before anybody needs its slots, where few are
+        left. False: nothing to do, or not now."""
+        if any(move.saves for move in self.waiting) or (move := self.spill.ahead()) is None:
+            return False
+        self.waiting.append(move)
+        return True
+
+    def _copy_out(self, move: Move, page: int) -> None:
+        slot = self.arena.take_slot(move.tenant)
+        move.slots.append(slot)
+        move.copies.append((page, slot))
+        self._leaving[page] = slot, move
 
     def _stow(self, file: File) -> None:
         arena = self.arena
-        held = arena.pages_for(file.computed)
-        if held < len(file.pages):  # reserved, but not written
-            arena.unref(file.pages[held:], file.tenant)
-            del file.pages[held:]
+        self.kvfs.trim(file)
         gain = arena.pool.private(file.pages)
         arena.ref(file.pages, file.tenant)
         move = Move(file, file.tenant, True, list(file.pages), [], [], set(), gain)
-        for page in move.pages:
-            slot = self._slot_of(page, move)
+        known = [self._slot_of(page, move) for page in move.pages]
+        for slot in known:  # before any is taken, which may cost a page its twin
             if slot is not None:
-                arena.host.ref((slot,), file.tenant)
+                arena.hold_slot(slot, file.tenant)
+        for page, slot in zip(move.pages, known, strict=True):
+            if slot is None:
+                self._copy_out(move, page)
             else:
-                slot = arena.host.take(file.tenant)
-                move.copies.append((page, slot))
-                self._leaving[page] = slot, move
-            move.slots.append(slot)
+                move.slots.append(slot)
         file.move = move
         self.kvfs.note(file)
         if move.copies or move.needs:
@@ -137,50 +173,56 @@ class Tiers:
             return slot
         return self.arena.slot_of_page.get(page)
 
-    def _make_slots(self, file: File) -> bool:
-        """Enough free slots for the file, dropping plain files' K/V from the host for it, the oldest first. False:
-        there cannot be."""
+    def _has_slots(self, file: File) -> bool:
+        """Whether there are slots for the file without anybody's K/V leaving the host."""
+        need, own = self.slots_for(file), self._own(file) - self.arena.host.used.get(file.tenant, 0)
+        return self.usable and need <= min(self.arena.free_slots, own)
+
+    def _make_slots(self, file: File, lossless: bool = False) -> bool:
+        """Enough free slots for the file, dropping files' K/V from the host for it, first what is on disk too, and the
+        oldest first of that; `lossless`: only that. False: there cannot be."""
         if not self._can_have(file):
             return False
         host = self.arena.host
         while True:
             need = self.slots_for(file)
             own = host.used.get(file.tenant, 0) + need > self._own(file)
-            if not own and len(host.free) >= need:
+            if not own and self.arena.free_slots >= need:
                 return True
             victim = next(self.standby.spare(file.tenant if own else None).in_order(), None)
-            if victim is None:
+            if victim is None or (lossless and not self.kvfs.is_imaged(victim)):
                 return False
-            self.dropped_tokens += victim.computed
-            self.kvfs.drop(victim)
+            self._drop(victim)
 
     def attainable(self, tenant: str) -> int:
-        """Slots that the tenant can have for a derived file if plain files' K/V goes for it; -1: it cannot even share
-        any."""
+        """Slots that the tenant can have for a derived file if plain files' K/V goes for it, and more than any needs
+        if there is room on disk; -1: it cannot even share any."""
         arena = self.arena
-        return self._attainable(tenant, min(arena.tenant_slots, arena.kept_slots)) if self.usable else -1
+        if self.spill.room(tenant):
+            return arena.pool.capacity
+        return self._attainable(tenant, min(arena.slots_of(tenant), arena.kept_slots)) if self.usable else -1
 
     def _attainable(self, tenant: str, limit: int) -> int:
         host, standby = self.arena.host, self.standby
         left = limit - host.used.get(tenant, 0)
-        return min(len(host.free) + standby.spare(None).gain, left + standby.spare(tenant).gain)
+        return min(self.arena.free_slots + standby.spare(None).gain, left + standby.spare(tenant).gain)
 
     def _can_have(self, file: File) -> bool:
         """Whether there are slots for the file, or will be if plain files' K/V goes for it."""
         need, host = self.slots_for(file), self.arena.host
-        free = min(len(host.free), self._own(file) - host.used.get(file.tenant, 0))
+        free = min(self.arena.free_slots, self._own(file) - host.used.get(file.tenant, 0))
         return self.usable and (need <= free or need <= self._attainable(file.tenant, self._own(file)))
 
     def _own(self, file: File) -> int:
         """Slots that its tenant may hold for the file to get some."""
-        arena = self.arena
-        return arena.tenant_slots if file.derived is None else min(arena.tenant_slots, arena.kept_slots)
+        limit = self.arena.slots_of(file.tenant)
+        return limit if file.derived is None else min(limit, self.arena.kept_slots)
 
     def slots_for(self, file: File) -> int:
-        """Slots that the file needs and that do not hold the same as its pages yet."""
-        twins, leaving = self.arena.slot_of_page, self._leaving
+        """Slots that the file needs and that nobody holds yet."""
+        twins, leaving, refs = self.arena.slot_of_page, self._leaving, self.arena.host.refs
         pages = file.pages[: self.arena.pages_for(file.computed)]
-        return sum([page not in twins and page not in leaving for page in pages])
+        return sum([page not in leaving and not (page in twins and refs[twins[page]]) for page in pages])
 
     # ---- back ----------------------------------------------------------------------------------------------------
     def recall(self, file: File, upto: int, spare: int = 0) -> Shortage | None:
@@ -225,6 +267,34 @@ class Tiers:
             self.finish(move, True)
         return None
 
+    def fetch(self, file: File, upto: int, spare: int = 0) -> Shortage | None:
+        """Have what the image has more than the file read into pages for `[0, upto)`, all or nothing; None: it comes,
+        or there is nothing to come. For a file that is not on the host. `spare` pages stay available to others.
+
+        Raises NoSpace if it can never fit.
+        """
+        arena, image = self.arena, file.image
+        if file.move is not None or image is None or image.entries <= file.computed:
+            return None
+        self.kvfs.trim(file)
+        total = arena.pages_for(max(upto, image.entries))
+        self.kvfs.check_fits(file, total, upto)
+        have = file.computed // arena.page_size
+        missing = self.kvfs.shortage(file, total - have, spare)
+        if missing:
+            return missing
+        arena.ref(file.pages[:have], file.tenant)
+        fresh = arena.take(total - have, file.tenant)
+        if arena.freed:
+            arena.freed = [page for page in arena.freed if page not in fresh]
+        move = Move(file, file.tenant, False, file.pages[:have] + fresh, [], [], set(), image=image)
+        move.loads = list(zip(image.slots[have:], fresh, strict=False))
+        arena.disk.ref(image.slots, file.tenant)
+        file.move = move
+        self.kvfs.note(file)
+        self.waiting.append(move)
+        return None
+
     def _page_of(self, slot: int, move: Move) -> int | None:
         """The page that holds the same as the slot, or will when another move is over."""
         if slot in self._arriving:
@@ -250,10 +320,20 @@ class Tiers:
             file.move = None
             self.kvfs.note(file)
         landed = done and valid
-        if landed and move.out:
+        if move.saves and done:
+            self.saved_pages += move.saves
+            self.spill.landed(move, valid)
+        elif landed and move.out:
             self._left(move)
+        elif landed and move.image is not None:
+            self._fetched(move, move.image)
         elif landed:
             self._arrived(move)
+        if move.image is not None:
+            unref_image(arena, move.image.slots, move.tenant)
+        elif done and move.clean:
+            self.cleaned_pages += len(move.copies)
+            self._twin(move)
         arena.unref(move.pages, move.tenant)
         arena.unref_slots(move.slots, move.tenant)
         if landed:
@@ -262,19 +342,31 @@ class Tiers:
 
     def _left(self, move: Move) -> None:
         file, arena = move.file, self.arena
-        self.stowed_pages += len(move.copies)
-        for page, slot in zip(move.pages, move.slots, strict=True):
-            arena.twin(page, slot)  # for as long as the page stays, with others or cached
+        self._twin(move)
         arena.unref(file.pages, file.tenant)
         file.pages, file.published = [], 0
         file.slots, move.slots = move.slots, []
+
+    def _twin(self, move: Move) -> None:
+        self.stowed_pages += len(move.copies)
+        for page, slot in zip(move.pages, move.slots, strict=True):
+            self.arena.twin(page, slot)  # for as long as the page stays, with the file, with others or cached
+
+    def _fetched(self, move: Move, image: Image) -> None:
+        file, arena = move.file, self.arena
+        self.fetched_pages += len(move.loads)
+        self.spill.used(file)
+        arena.unref(file.pages, file.tenant)
+        keep = len(move.pages) if file.busy else arena.pages_for(image.entries)
+        file.pages, move.pages = move.pages[:keep], move.pages[keep:]
+        self.kvfs.commit(file, image.entries)
 
     def _arrived(self, move: Move) -> None:
         file, arena = move.file, self.arena
         self.recalled_pages += len(move.copies)
         for page, slot in zip(move.pages, move.slots, strict=False):
             if page != move.partial:
-                arena.twin(page, slot)  # for as long as others hold the slot
+                arena.twin(page, slot)  # for as long as others hold the slot, or nobody needs it
         arena.unref_slots(file.slots, file.tenant)
         file.slots = []
         keep = len(move.pages) if file.busy else arena.pages_for(file.computed)  # whoever wanted more may have gone

@@ -3,14 +3,16 @@
     /            one tree a tenant; all files in it are the tenant's own
     /shared      one tree for all tenants: everybody looks, who may `share` changes
 
-Works on a `Kvfs` through `create`, `fork`, `reopen`, `close`, `check_idle`, `end_if_unused` and `stat` alone. No call
-sees a name that has outlived its time. Meanings: semantics 8, 20.
+Works on a `Kvfs` through `create`, `fork`, `reopen`, `close`, `check_idle`, `end_if_unused`, `stat` and
+`changed_record` alone. No call sees a name that has outlived its time. Meanings: semantics 8, 20.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
+from collections.abc import Iterable
 
 from symphony.errors import Exists, Invalid, LimitExceeded, NotFound, PermissionDenied
 from symphony.kvfs.agenda import Agenda
@@ -80,14 +82,34 @@ class Tree:
         if node.arena.model != model:
             raise Invalid(f"{path} was made by the model {node.arena.model}, not {model}", "open it with that model")
         if not write:
-            return self.kvfs.fork(node, who.tenant, who.owner)
-        self.kvfs.reopen(node)
-        return node
+            found = self.kvfs.fork(node, who.tenant, who.owner)
+        else:
+            self.kvfs.reopen(node)
+            found = node
+        if node.ttl is not None:
+            self.kvfs.changed_record(node)  # it was used, and may be for so long again
+        return found
 
     def save(self, who: Principal, file: File, path: str, overwrite: bool) -> None:
         """Name a snapshot of the file. Raises Exists, PermissionDenied, Invalid, Busy, LimitExceeded."""
         require(file, who, READ)
         self.kvfs.check_idle(file)
+        spot, old = self.target(who, path, overwrite)
+        snapshot = self.kvfs.fork(file, who.tenant, who.owner)
+        if spot.root is self.shared:
+            snapshot.mode = SHARED_MODE
+        if old is not None:
+            record = old.record
+            self._take(spot)
+            if not old.names and old.tenant == who.tenant:
+                snapshot.record = record  # what was synced stays until this is synced, or unlinked
+        self._give(spot, snapshot)
+        self.kvfs.close(snapshot)
+        if old is not None:
+            self.kvfs.end_if_unused(old)
+
+    def target(self, who: Principal, path: str, overwrite: bool) -> tuple[Spot, File | None]:
+        """Where a file may be saved, and what is there. Raises as `save`."""
         spot = self._spot(who, path)
         self._check_change(who, spot)
         there = spot.find()
@@ -101,15 +123,7 @@ class Tree:
             raise Exists(f"{path} exists already", hint)
         if old is None or old.tenant != who.tenant:
             self._check_room(who, spot)
-        snapshot = self.kvfs.fork(file, who.tenant, who.owner)
-        if spot.root is self.shared:
-            snapshot.mode = SHARED_MODE
-        if old is not None:
-            self._take(spot)
-        self._give(spot, snapshot)
-        self.kvfs.close(snapshot)
-        if old is not None:
-            self.kvfs.end_if_unused(old)
+        return spot, old
 
     def link(self, who: Principal, file: File, path: str) -> None:
         """Give the file itself a further name. Raises Exists, PermissionDenied, Invalid, LimitExceeded."""
@@ -141,6 +155,7 @@ class Tree:
         """Raises PermissionDenied unless the file is one's own."""
         require_owner(file, who)
         file.mode = mode
+        self.kvfs.changed_record(file)
 
     # ---- names ---------------------------------------------------------------------------------------------------
     def mkdir(self, who: Principal, path: str) -> None:
@@ -182,14 +197,13 @@ class Tree:
             self._check_move(who, member, parts, source, target)
         self._take_node(source)
         target.root.put(target.parts, node)
+        for _, member in moved:
+            if isinstance(member, File):
+                self.kvfs.changed_record(member)
 
     def unlink(self, who: Principal, path: str) -> None:
         """Remove a name, or an empty directory. Raises NotFound, PermissionDenied, Invalid."""
-        spot = self._spot(who, path)
-        self._check_change(who, spot)
-        node = spot.find()
-        if node is None:
-            raise _no_file(path)
+        spot, node = self._changeable(who, path)
         if isinstance(node, File):
             require(node, who, WRITE, path)
             self._take(spot)
@@ -203,11 +217,7 @@ class Tree:
 
     def unlink_all(self, who: Principal, path: str) -> None:
         """Remove a name and all that lies below it, or nothing. Raises as `unlink`, LimitExceeded."""
-        spot = self._spot(who, path)
-        self._check_change(who, spot)
-        node = spot.find()
-        if node is None:
-            raise _no_file(path)
+        spot, node = self._changeable(who, path)
         below = node.walk() if isinstance(node, Directory) else ()
         found = [((), node), *itertools.islice(below, MAX_NAMES_AT_ONCE + 1)]
         if len(found) > MAX_NAMES_AT_ONCE:
@@ -226,6 +236,7 @@ class Tree:
             directory.remove((*spot.parts, *parts)[-1])
             self.counts[member.tenant if isinstance(member, File) else who.tenant] -= 1
             if isinstance(member, File):
+                self.kvfs.changed_record(member)
                 self.kvfs.end_if_unused(member)
 
     def list(self, who: Principal, path: str) -> list[Entry]:
@@ -248,6 +259,29 @@ class Tree:
         found = Glob(spot.parts).files(spot.root, MAX_NAMES_AT_ONCE)
         return [prefix + "/".join(parts) for parts in found if not self._drop_if_expired(spot.root.find(parts))]
 
+    # ---- what survives the host ----------------------------------------------------------------------------------
+    def places(self, file: File) -> list[tuple[bool, str]]:
+        """Its names: whether each is shared, and the path in its tree, without a leading slash."""
+        found: list[tuple[bool, str]] = []
+        for directory, name in file.names:
+            parts, node = [name], directory
+            while node.parent is not None:
+                parts.append(node.name)
+                node = node.parent
+            found.append((node is self.shared, "/".join(reversed(parts))))
+        return found
+
+    def restore(self, file: File, places: Iterable[tuple[bool, str]]) -> None:
+        """Give a file of an earlier life its names again, as far as they are free."""
+        for shared, path in places:
+            root = self.shared if shared else self.roots.setdefault(file.tenant, Directory(None, ""))
+            spot = Spot(root, tuple(path.split("/")), path)
+            with contextlib.suppress(Exists):
+                spot.check_free()
+                spot.root.put(spot.parts, file)
+                self.counts[file.tenant] += 1
+        self._expect(file)
+
     # ---- times to live -------------------------------------------------------------------------------------------
     def set_ttl(self, who: Principal, file: File, seconds: float | None) -> None:
         """Let the file's names go so many seconds after its last use; None: never. Raises PermissionDenied, Invalid."""
@@ -256,12 +290,20 @@ class Tree:
             raise Invalid(f"a time to live of {seconds} seconds", f"use 0 to {MAX_TTL_SECONDS}, or none for ever")
         file.ttl = seconds
         file.used = self.kvfs.clock()
+        self.kvfs.changed_record(file)
         self.rest(file)
 
     def rest(self, file: File) -> None:
         """A handle of the file was closed, it got a name or another time to live, or was unpinned."""
-        if file.ttl is not None and file.names and not file.opens:
-            self.agenda.add(file, file.used + file.ttl)
+        if self._expect(file):
+            self.kvfs.changed_record(file)
+
+    def _expect(self, file: File) -> bool:
+        """Whether its names may go some day."""
+        if file.ttl is None or not file.names or file.opens:
+            return False
+        self.agenda.add(file, file.used + file.ttl)
+        return True
 
     def sweep(self) -> float | None:
         """Remove names that have outlived their time, of a few files. Returns when the next may; None: none will."""
@@ -283,6 +325,7 @@ class Tree:
         for directory, name in list(file.names):
             directory.remove(name)
             self.counts[file.tenant] -= 1
+        self.kvfs.changed_record(file)
         self.kvfs.end_if_unused(file)
         return True
 
@@ -300,6 +343,15 @@ class Tree:
             if isinstance(node, File):
                 self._drop_if_expired(node)
         return Spot(root, parts, path)
+
+    def _changeable(self, who: Principal, path: str) -> tuple[Spot, File | Directory]:
+        """A name that may be taken out of its directory, and what it names. Raises NotFound, PermissionDenied."""
+        spot = self._spot(who, path)
+        self._check_change(who, spot)
+        node = spot.find()
+        if node is None:
+            raise _no_file(path)
+        return spot, node
 
     def _file(self, spot: Spot) -> File:
         node = spot.find()
@@ -322,6 +374,7 @@ class Tree:
     def _give(self, spot: Spot, file: File) -> None:
         """Name a file."""
         spot.root.put(spot.parts, file)
+        self.kvfs.changed_record(file)
         self.counts[file.tenant] += 1
         self.rest(file)
 
@@ -329,6 +382,7 @@ class Tree:
         """Take a file's name away."""
         file = self._take_node(spot)
         assert isinstance(file, File)
+        self.kvfs.changed_record(file)
         self.counts[file.tenant] -= 1
 
     def _take_node(self, spot: Spot) -> File | Directory:

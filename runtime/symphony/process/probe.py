@@ -16,8 +16,8 @@ from symphony.errors import SymphonyError, Unavailable
 from symphony.param import PROBE_EVERY_SECONDS, PROBE_SECONDS
 from symphony.syscall.inbox import Answer, Inbox
 
-OPERATOR = "operator"
-"""The tenant of its sessions."""
+PROBE = "(probe)"
+"""The tenant of its sessions: no name that anybody else can have."""
 
 
 class Probe:
@@ -56,7 +56,7 @@ class Probe:
 
     async def _ask(self, model: str) -> None:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        session = self._core.open_session(OPERATOR)
+        session = self._core.open_session(PROBE)
         op = self._inbox.register(_Receiver(answered))
         try:
             async with asyncio.timeout(self._seconds):

@@ -14,27 +14,45 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Coroutine, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from symphony.core.core import Core
 from symphony.errors import Cancelled, InternalError, LimitExceeded, NotFound, SymphonyError, TimedOut
-from symphony.param import DRAIN_NS, MAX_FINISHED_BYTES, MAX_FINISHED_PROCESSES
+from symphony.outside.grants import Reach
+from symphony.param import DRAIN_NS
+from symphony.process.budget import Budget
+from symphony.process.children import Launchable, Load, spawn
 from symphony.process.process import LaunchOptions, Process, State
+from symphony.process.records import Records
+from symphony.process.shelf import Shelf
+from symphony.process.tally import Tally
 from symphony.sandbox.config import InstanceLimits
 from symphony.sandbox.drive import run_detached
-from symphony.sandbox.instance import Instance
 from symphony.sandbox.outcome import Turn
-from symphony.sandbox.sandbox import LoadedProgram, Sandbox
+from symphony.sandbox.running import Running
+from symphony.sandbox.sandbox import LoadedProgram
 from symphony.sched.admission import Admission, AdmissionLimits
 from symphony.sched.process import ProcessScheduler, weight_of
+from symphony.syscall.caller import Child, ChildLimits
+from symphony.syscall.channels import Channels
 from symphony.syscall.inbox import Inbox
-from symphony.syscall.toolbox import Tool
 
 _log = logging.getLogger("symphony.process")
 
 STAND_BACK_TURNS = 3
 """Turns of the event loop between two slices of guests that compute."""
+
+
+class Ground(Protocol):
+    """Where guests run: a sandbox, or workers that have one each."""
+
+    def instantiate(
+        self, program: LoadedProgram, caller: Process, limits: InstanceLimits, on_wake: Callable[[Running], None]
+    ) -> Running:
+        """As `Sandbox.instantiate`."""
+        ...
 
 
 class _Launch(NamedTuple):
@@ -49,17 +67,22 @@ class ProcessTable:
 
     def __init__(
         self,
-        sandbox: Sandbox,
+        ground: Ground,
         core: Core,
         limits: InstanceLimits,
         admission: AdmissionLimits | None = None,
         weights: Mapping[str, float] | None = None,
+        load: Load | None = None,
     ) -> None:
-        """`weights` of tenants, 1 where nothing is said."""
-        self._sandbox = sandbox
+        """`weights` of tenants, 1 where nothing is said; `load` finds the programs that processes start."""
+        self._ground = ground
         self._admission = Admission[int](admission, weights)
         self._core = core
         self._limits = limits
+        self._load = load or _nothing
+        self._channels = Channels()
+        self._shelves: WeakValueDictionary[str, Shelf] = WeakValueDictionary()
+        """By tenant, while it has processes."""
         self.inbox = Inbox()
         core.connect(self.inbox.deliver)
         self._scheduler = ProcessScheduler(weights)
@@ -68,10 +91,8 @@ class ProcessTable:
         """Those that have not ended..."""
         self._waiting: dict[int, _Launch] = {}
         """...of which these have not begun."""
-        self._ended: dict[int, Process] = {}
-        self._kept: dict[int, int] = {}
-        """Bytes that each ended one keeps."""
-        self._kept_bytes = 0
+        self._ended = Records()
+        self.tally = Tally()
         self._burials = 0
         """Sessions whose end is not over in the core."""
         self._all_buried = asyncio.Event()
@@ -80,16 +101,41 @@ class ProcessTable:
 
     # ---- from outside
     def launch(
-        self, program: LoadedProgram, name: str, argument: str, options: LaunchOptions, tools: Mapping[str, Tool]
+        self,
+        program: LoadedProgram,
+        name: str,
+        argument: str,
+        options: LaunchOptions,
+        reach: Reach,
+        *,
+        origin: Launchable | None = None,
+        parent: Process | None = None,
     ) -> Process:
-        """Start a process, or have it wait until it may; returns at once.
+        """Start a process, or have it wait until it may (a child does not wait); returns at once.
 
         LimitExceeded if too many of the tenant's launches wait, Unavailable if too many of all tenants' do.
         """
         pid = next(self._pids)
-        admitted = self._admission.ask(pid, options.tenant)
-        process = Process(pid, name, options, self._core, self.inbox, tools, self.kill)
+        if parent is None:
+            admitted = self._admission.ask(pid, options.tenant)
+        elif not (admitted := self._admission.ask_now(options.tenant)):
+            raise LimitExceeded("there is no place for a child now", "wait for other processes to end")
+        process = Process(
+            pid,
+            name,
+            options,
+            self._core,
+            self.inbox,
+            reach,
+            self._channels,
+            self.kill,
+            self._spawn,
+            origin,
+            parent,
+            self._shelves.setdefault(options.tenant, Shelf()),
+        )
         process.log_events.add("start", {"pid": pid})
+        self.tally.started += 1
         if admitted:
             try:
                 self._begin(process, program, argument)
@@ -100,10 +146,22 @@ class ProcessTable:
         else:
             self._waiting[pid] = _Launch(program, argument)
         self._live[pid] = process
+        self._note("began" if admitted else "waits for its place", process)
         if options.wall_seconds < float("inf"):
             loop = asyncio.get_running_loop()
             process.deadline = loop.call_later(options.wall_seconds, self._expire, process)
         return process
+
+    async def _spawn(
+        self, parent: Process, program: str, args: str, limits: ChildLimits, files: Mapping[str, int]
+    ) -> Child:
+        return await spawn(parent, self._load, self._launch_child, program, args, limits, files)
+
+    def _launch_child(
+        self, parent: Process, chosen: Launchable, args: str, options: LaunchOptions, reach: Reach
+    ) -> Process:
+        argument = chosen.argument(args)
+        return self.launch(chosen.program, chosen.name, argument, options, reach, origin=chosen, parent=parent)
 
     def kill(self, process: Process, error: SymphonyError | None = None) -> None:
         """End a process now, in any state; no-op if it has ended. Its `wait` raises `error` (default: Cancelled)."""
@@ -126,7 +184,7 @@ class ProcessTable:
 
     def all(self) -> list[Process]:
         """Live ones, then the ended ones that are remembered."""
-        return [*self._live.values(), *self._ended.values()]
+        return [*self._live.values(), *self._ended]
 
     @property
     def live(self) -> int:
@@ -144,7 +202,8 @@ class ProcessTable:
     # ---- the beginning
     def _begin(self, process: Process, program: LoadedProgram, argument: str) -> None:
         """It has its place. Raises what the sandbox raises; nothing of it is left then."""
-        process.instance = instance = self._sandbox.instantiate(program, process, self._limits, self._woken)
+        process.instance = instance = self._ground.instantiate(program, process, self._limits, self._woken)
+        instance.timeline = process.timeline
         try:
             instance.start(argument)
         except BaseException:
@@ -166,8 +225,8 @@ class ProcessTable:
                 pids += self._admission.ended(process.tenant)
 
     # ---- turns
-    def _woken(self, instance: Instance) -> None:
-        process = cast(Process, instance.caller)
+    def _woken(self, instance: Running) -> None:
+        process: Process = instance.caller
         if process.state is State.BLOCKED:
             self._ready(process)
         elif process is self._running:
@@ -188,22 +247,28 @@ class ProcessTable:
                 self._drain_scheduled = False
                 return
             process = self._live[pid]
-            if process.computes and now != start:
+            instance = process.instance
+            assert instance is not None  # it is live
+            if instance.used_slice and now != start:
                 self._scheduler.ready(pid)  # first the core may begin a step for those who just had their turns
                 return self._stand_back()
             process.state = State.RUNNING
             process.woken_in_turn = False
             self._running = process
             try:
-                turn = process.instance.turn()  # type: ignore[union-attr]  # it is live
+                turn = instance.turn()
             except Exception as e:
                 turn = self._failed(process, e)
             self._running = None
             before, now = now, time.thread_time_ns()
             process.cpu_ns += now - before
             self._scheduler.charge(pid, now - before)
-            self._after(process, turn)
-            if turn is Turn.YIELDED and process.computes:
+            empty = process.budget.spend(now - before)
+            if turn is Turn.BLOCKED and not process.woken_in_turn and empty is None:  # most turns
+                process.state = State.BLOCKED
+                continue
+            self._after(process, turn, empty)
+            if turn is Turn.YIELDED and instance.used_slice:
                 return self._stand_back()  # see whether the model or a socket has something for those who wait
         asyncio.get_running_loop().call_soon(self._drain)
 
@@ -222,7 +287,8 @@ class ProcessTable:
         process.instance.kill(InternalError(f"the host failed in a turn of process {process.pid}: {error!r}"))
         return Turn.DONE
 
-    def _after(self, process: Process, turn: Turn) -> None:
+    def _after(self, process: Process, turn: Turn, empty: Budget | None) -> None:
+        """`empty`: a budget that is used up."""
         if turn is Turn.YIELDED or (turn is Turn.BLOCKED and process.woken_in_turn):
             self._ready(process)
         elif turn is Turn.BLOCKED:
@@ -232,8 +298,9 @@ class ProcessTable:
             process.outcome_of(process.instance)
             self._bury(process, State.DONE)
             return
-        if process.cpu_ns > process.options.cpu_seconds * 1e9:
-            text = f"the program used more than {process.options.cpu_seconds:g} s of CPU"
+        if empty is not None:
+            whose = "program" if empty is process.budget else "process that started it"
+            text = f"the {whose} used more than {empty.limit / 1e9:g} s of CPU"
             self.kill(process, LimitExceeded(text, "raise the run's CPU limit, or let it do less"))
 
     def _expire(self, process: Process) -> None:
@@ -257,19 +324,35 @@ class ProcessTable:
 
     def _inter(self, process: Process, state: State) -> None:
         del self._live[process.pid]
-        self._remember(process)
+        self._count(process, state)
+        self._ended.add(process)
         self._detach(process.close(state))
 
-    def _remember(self, process: Process) -> None:
-        """Keep it readable for a while; the oldest ones make room."""
-        ended = self._ended
-        ended[process.pid] = process
-        self._kept[process.pid] = process.kept_bytes
-        self._kept_bytes += process.kept_bytes
-        while len(ended) > MAX_FINISHED_PROCESSES or (self._kept_bytes > MAX_FINISHED_BYTES and len(ended) > 1):
-            oldest = next(iter(ended))
-            del ended[oldest]
-            self._kept_bytes -= self._kept.pop(oldest)
+    def _count(self, process: Process, state: State) -> None:
+        how = "killed" if state is State.KILLED else "error" if process.error is not None else "result"
+        seconds = (time.monotonic_ns() - process.started_ns) / 1e9
+        tally = self.tally
+        tally.ended[how] += 1
+        tally.cpu_ns += process.cpu_ns
+        tally.lasted.add(seconds)
+        if process.first_output is not None:
+            tally.spoke.add(process.first_output)
+        if _log.isEnabledFor(logging.INFO):
+            usage = process.usage
+            self._note(
+                f"ended: {how}" if process.error is None else f"ended: {how}: {process.error.message}",
+                process,
+                outcome=how if process.error is None else process.error.code,
+                ms=round(seconds * 1000, 3),
+                tokens=usage.prompt_tokens + usage.generated_tokens,
+            )
+
+    def _note(self, what: str, process: Process, **more: object) -> None:
+        """A line in the host's log."""
+        if _log.isEnabledFor(logging.INFO):
+            options, parent = process.options, process.parent
+            of = {"tenant": options.tenant, "pid": process.pid, "program": process.program, "request": options.request}
+            _log.info("process %d %s", process.pid, what, extra={**of, "parent": parent, **more})
 
     def _detach(self, burial: Coroutine[Any, Any, None]) -> None:
         """As a rule it is over when this returns: a task would be dearer than the burial."""
@@ -280,3 +363,7 @@ class ProcessTable:
         self._burials -= 1
         if not self._burials:
             self._all_buried.set()
+
+
+async def _nothing(program: str, tenant: str) -> Launchable:
+    raise NotFound(f"this host has no program {program!r}")

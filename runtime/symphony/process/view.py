@@ -12,11 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from symphony.core.inspect import GUEST, Activity, Inspector
+from symphony.param import MAX_SURVEY_PAGES
+from symphony.process.children import Ended
 from symphony.process.process import Process, State
-from symphony.syscall.pollable import Timer, Waiter
+from symphony.syscall.mailbox import Arrival
+from symphony.syscall.pollable import Pollable, Timer, Waiter
 
 SWAPPED = "swapped"
 _PLAIN = {State.NEW: "admission", State.READY: "cpu"}
+_WORDS: dict[type[Pollable], str] = {Arrival: "message", Ended: "child"}
 
 
 @dataclass(slots=True)
@@ -25,18 +29,33 @@ class View:
     waits_for: list[str]
     """Empty unless it is alive and does not run: 'admission' (a place, by the end of another), 'cpu' (its turn), of the
     model 'step' (which runs), 'next step', 'pages' and 'recall' (keys and values that come back), 'tool', 'lock',
-    'client' (which has to read), 'timer'."""
+    'client' (which has to read), 'message', 'child', 'timer'."""
     activity: Activity
 
 
-def view(process: Process, inspector: Inspector) -> View:
-    """The process now."""
-    activity = inspector.activity(process.session)
-    state = process.state
-    if state is State.BLOCKED:
+def state_of(process: Process, inspector: Inspector) -> str:
+    """What `view` says of its state, for less."""
+    if process.state is not State.BLOCKED:
+        return process.state.value
+    if _runs_elsewhere(process):
+        return State.RUNNING.value
+    return SWAPPED if inspector.swapped(process.session) else process.state.value
+
+
+def view(process: Process, inspector: Inspector, most: int = MAX_SURVEY_PAGES) -> View:
+    """The process now; `most`: entries of page tables to look at."""
+    activity = inspector.activity(process.session, most)
+    if process.state is State.BLOCKED and _runs_elsewhere(process):
+        return View(State.RUNNING.value, [], activity)
+    if process.state is State.BLOCKED:
         waits = list(dict.fromkeys(_waits(process, activity)))
-        return View(SWAPPED if activity.swapped else state.value, waits, activity)
-    return View(state.value, [_PLAIN[state]] if state in _PLAIN else [], activity)
+        return View(SWAPPED if activity.swapped else process.state.value, waits, activity)
+    return View(process.state.value, [_PLAIN[process.state]] if process.state in _PLAIN else [], activity)
+
+
+def _runs_elsewhere(process: Process) -> bool:
+    """Whether it has its turns in a worker, and waits for nothing here."""
+    return process.instance is not None and process.instance.away
 
 
 def _waits(process: Process, activity: Activity) -> Iterator[str]:
@@ -48,7 +67,9 @@ def _waits(process: Process, activity: Activity) -> Iterator[str]:
         yield "lock"
     if process.log_events.stalled:
         yield "client"
-    if not reasons and process.instance is not None:  # beside the model, a timer is only how long it waits at most
-        awaited = process.instance.awaited
-        if isinstance(awaited, Waiter) and any(isinstance(pollable, Timer) for pollable in awaited.pollables):
+    awaited = process.instance.awaited if process.instance is not None else None
+    if isinstance(awaited, Waiter):
+        kinds = {type(pollable) for pollable in awaited.pollables}
+        yield from (word for kind, word in _WORDS.items() if kind in kinds)
+        if Timer in kinds and not reasons:  # beside the model, a timer is only how long it waits at most
             yield "timer"

@@ -4,6 +4,8 @@
     programs/objects/<id>.json         what is known of it; written last: an object exists when this file does
     programs/names/<name>              the id that the name means
 
+A tenant has a store of its own, below tenants/<tenant>; that of `local` is at the top.
+
 Every file is written aside and renamed into place, so that a crash leaves the old state or the new one. It knows
 nothing of Wasm or Python, and one host owns it at a time (`host` holds the lock).
 """
@@ -15,13 +17,17 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from symphony.errors import Invalid, LimitExceeded, NotFound
-from symphony.param import MAX_UPLOAD_BYTES
+from symphony.errors import Invalid, LimitExceeded, NoSpace, NotFound
+from symphony.param import MAX_PROGRAMS_PER_TENANT, MAX_UPLOAD_BYTES, TENANT_PROGRAM_BYTES
 
+LOCAL = "local"
+"""The tenant of hosts without keys."""
+_TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ID = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = {"python": ".py", "component": ".wasm"}
@@ -44,10 +50,27 @@ class ProgramInfo:
     """Only from an upload: whether the content was new."""
 
 
+def home_of(home: Path, tenant: str) -> Path:
+    """The directory of a tenant's store. Raises Invalid for what cannot be a tenant's name."""
+    if tenant == LOCAL:
+        return home
+    if not _TENANT.fullmatch(tenant):
+        raise Invalid(f"{tenant[:100]!r} is not a tenant's name", "use lower-case letters, digits, '.', '_' and '-'")
+    return home / "tenants" / tenant
+
+
+def all_stores(home: Path) -> Iterator[Store]:
+    """Of every tenant that has one."""
+    for path in (home, *sorted(home.glob("tenants/*"))):
+        yield Store(path)
+
+
 class Store:
     """Content-addressed, below one private directory. Methods block for the disk, no longer."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, quota: int = TENANT_PROGRAM_BYTES) -> None:
+        """`quota`: bytes of all programs together."""
+        self._quota = quota
         self._objects = home / "programs/objects"
         self._names = home / "programs/names"
         for folder in (home / "programs", self._objects, self._names):
@@ -59,20 +82,25 @@ class Store:
     ) -> ProgramInfo:
         """Keep a program, and let `name` mean it. The same content twice is the same program: `fresh` tells.
 
-        Raises `LimitExceeded` (too large), `Invalid` (bad name).
+        Raises `LimitExceeded` (too large), `Invalid` (bad name), `NoSpace` (the tenant's programs take too much).
         """
         check_size(len(content))
         if name is not None:
             check_name(name)
         id = hashlib.sha256(content).hexdigest()
-        fresh = not self._meta(id).is_file()
+        fresh = id not in self
         if fresh:
+            self._check_room(len(content))
             _write(self._objects / f"{id}{_SUFFIX[kind]}", content)
             meta = {"kind": kind, "size": len(content), "created": time.time(), "parameters": parameters}
             _write(self._meta(id), json.dumps(meta).encode())
         if name is not None:
+            self._check_names(name)
             _write(self._names / name, id.encode())
         return replace(self._info(id, self._all_names().get(id, ())), fresh=fresh)
+
+    def __contains__(self, id: str) -> bool:
+        return self._meta(id).is_file()
 
     def list(self) -> list[ProgramInfo]:
         """Every program, the oldest first."""
@@ -100,6 +128,20 @@ class Store:
         for name in info.names:
             (self._names / name).unlink(missing_ok=True)
         return info
+
+    def _check_room(self, size: int) -> None:
+        sizes = [json.loads(path.read_bytes())["size"] for path in self._objects.glob("*.json")]
+        if sum(sizes) + size > self._quota:
+            raise NoSpace(
+                f"the stored programs have {sum(sizes)} bytes, and this one {size}: at most {self._quota} together",
+                "remove some: symphony programs rm",
+            )
+        if len(sizes) >= MAX_PROGRAMS_PER_TENANT:
+            raise NoSpace(f"there are {len(sizes)} stored programs", "remove some: symphony programs rm")
+
+    def _check_names(self, name: str) -> None:
+        if not (self._names / name).is_file() and len(list(self._names.iterdir())) >= MAX_PROGRAMS_PER_TENANT:
+            raise NoSpace(f"programs have {MAX_PROGRAMS_PER_TENANT} names", "remove some: symphony programs rm")
 
     def _meta(self, id: str) -> Path:
         return self._objects / f"{id}.json"

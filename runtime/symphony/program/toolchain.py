@@ -34,8 +34,9 @@ class Kit:
     sdk: Path
 
     def files(self) -> list[Path]:
-        """Every file that decides what a build yields, in a fixed order."""
-        return sorted(self.wit.rglob("*.wit")) + sorted((self.sdk / "lip").rglob("*.py"))
+        """Every file that decides what a build yields, in a fixed order: of the SDK, all but its test kit."""
+        modules = (path for path in (self.sdk / "lip").rglob("*.py") if path.parent.name != "testing")
+        return sorted(self.wit.rglob("*.wit")) + sorted(modules)
 
 
 def find_kit() -> Kit:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
+import mmap
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ def _base(config: SandboxConfig) -> Config:
 def running_engine(config: SandboxConfig) -> Engine:
     """An engine with pools for `max_instances` guests. Raises Unavailable where the machine is too small for them."""
     check_machine(config)
+    check_space(config)
     settings = _base(config)
     pool = abi.pooling_new()
     count = config.max_instances
@@ -184,7 +186,7 @@ def check_machine(config: SandboxConfig, machine: Machine | None = None) -> None
             f"{config.max_instances} instances need {maps} memory mappings, but vm.max_map_count is {machine.max_maps}",
             f"sysctl -w vm.max_map_count={maps}, or set sandbox.max_instances to at most {fits}",
         )
-    one = config.memories * (config.memory_reservation + (64 << 20)) + config.stack_bytes
+    one = _address_bytes(config)
     space = config.max_instances * one
     if space > machine.address_bytes:
         raise Unavailable(
@@ -192,6 +194,25 @@ def check_machine(config: SandboxConfig, machine: Machine | None = None) -> None
             f"but the process may have {machine.address_bytes >> 30} GiB",
             f"ulimit -v unlimited, or set sandbox.max_instances to at most {machine.address_bytes // one}",
         )
+
+
+def check_space(config: SandboxConfig) -> None:
+    """Raises Unavailable where this process has no address space left for the pools, because other sandboxes have
+    theirs: wasmtime would end it."""
+    space = config.max_instances * _address_bytes(config)
+    try:
+        mmap.mmap(-1, space, mmap.MAP_PRIVATE, 0).close()
+    except OSError:
+        raise Unavailable(
+            f"{config.max_instances} instances need {space >> 30} GiB of address space, and this process has not as "
+            "much left: its other sandboxes have theirs",
+            "close one that is not needed, or set max_instances of each sandbox lower",
+        ) from None
+
+
+def _address_bytes(config: SandboxConfig) -> int:
+    """Of one instance."""
+    return config.memories * (config.memory_reservation + (64 << 20)) + config.stack_bytes
 
 
 def _cpu_features() -> str:

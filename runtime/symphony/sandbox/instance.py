@@ -36,6 +36,7 @@ from symphony.sandbox.drive import attach, run_detached
 from symphony.sandbox.layout import HandleLimit, HandleTable
 from symphony.sandbox.linker import Binding
 from symphony.sandbox.outcome import Exited, Failed, Outcome, Returned, Turn, ended_by
+from symphony.sandbox.timeline import Timeline
 from symphony.syscall.pollable import Suspension
 from symphony.syscall.values import Exit
 
@@ -77,6 +78,9 @@ SLOT_BYTES = 192
 class Instance:
     """A guest. Create it with `Sandbox.instantiate`, then `start`, then `turn` until `Turn.DONE`."""
 
+    away = False
+    """Its turns are taken in this process (`running.Running`)."""
+
     __slots__ = (
         "_arguments",
         "_awaited",
@@ -100,6 +104,7 @@ class Instance:
         "handles",
         "outcome",
         "state",
+        "timeline",
         "used_slice",
     )
 
@@ -117,6 +122,8 @@ class Instance:
         self.outcome: Outcome | None = None
         self.used_slice = False
         """Whether the last turn ended because the guest computed for a whole fuel slice."""
+        self.timeline: Timeline | None = None
+        """Where its turns and syscalls are recorded, if somebody wants that; set before `start`."""
         self.handles = HandleTable(limits.handles)
         self._sandbox = sandbox
         self._program: LoadedProgram | None = program
@@ -182,12 +189,16 @@ class Instance:
             return _TURN_DONE
         elif state is _RUNNING or state is _NEW:
             raise InternalError(f"an instance that is {state.name} cannot take a turn")
+        began, timeline = _clock(), self.timeline
         try:
-            return self._run(_clock(), state)
+            return self._run(began, state)
         except BaseException:
             if self.state is not _DONE:
                 self._end(Failed(InternalError("the sandbox failed", "the host's log has the details")))
             raise
+        finally:
+            if timeline is not None:
+                timeline.turned(began)
 
     def kill(self, error: SymphonyError) -> None:
         """End it now, in any state; releases everything. Not from inside its own turn. Later kills do nothing."""
@@ -209,7 +220,7 @@ class Instance:
         self.state = _RUNNING
         if state is _BLOCKED and not self._go_on():
             return self._turn_result()
-        sandbox = self._sandbox
+        sandbox, timeline = self._sandbox, self.timeline
         budget = _ANSWERS
         while budget:
             budget -= 1
@@ -231,6 +242,8 @@ class Instance:
                 self.state = _YIELDED
                 self._fit_slice(_clock() - began)
                 return _TURN_YIELDED
+            if timeline is not None:
+                timeline.asked(binding.key)
             try:
                 value = binding.handler(self.caller, *self._arguments)
                 kind = value.__class__
@@ -238,14 +251,19 @@ class Instance:
                     if not self._resume(value):
                         return self._turn_result()
                     continue
-                if isinstance(value, Suspension):
-                    self._block(value)
+                if isinstance(value, Suspension):  # as `_block`, which is a call more for each token
+                    self._awaited = value
+                    self._woken = False
+                    self.state = _BLOCKED
+                    value.attach(self._wake)
                     return _TURN_BLOCKED
                 if binding.write is not None:
                     binding.write(self._results, value, self._context, self.handles)
             except BaseException as error:
                 if not self._answer_error(binding, error):
                     return _TURN_DONE
+            if timeline is not None:
+                timeline.answered()
             MEMORY[self._slot] = 1
         self.state = _YIELDED
         return _TURN_YIELDED
@@ -281,6 +299,8 @@ class Instance:
             self._awaited = None
             if not self._answer_error(binding, error):
                 return False
+        if self.timeline is not None:
+            self.timeline.answered()
         MEMORY[self._slot] = 1
         return True
 
@@ -309,6 +329,8 @@ class Instance:
             except TypeError as error:
                 self._fail(error, binding.key)
             return False
+        if self.timeline is not None:
+            self.timeline.answered()
         MEMORY[self._slot] = 1
         return True
 
@@ -391,6 +413,8 @@ class Instance:
         """Release everything, in the order that wasmtime needs; sets the outcome. Runs once."""
         self.state = _DONE
         self.outcome = outcome
+        if self.timeline is not None:
+            self.timeline.answered()
         sandbox = self._sandbox
         coroutine, self._coroutine = self._coroutine, None
         if isinstance(self._awaited, Suspension):

@@ -2,8 +2,8 @@
 
 wasmtime does not check the types of host functions that are defined dynamically: a component that declares another type
 for a name we offer would have its bytes read as the wrong thing. So every import is compared, type by type, with the
-reference signatures before it is linked. WASI functions without a reference get a typed fallback, read by their own
-declaration.
+reference signatures before it is linked: those of today, and those of released versions that differ from them. WASI
+functions without a reference get a typed fallback, read by their own declaration.
 Linkages are shared by components with equal imports. Knows nothing of running instances.
 """
 
@@ -22,8 +22,9 @@ from wasmtime.component import ResourceType
 from symphony.errors import InvalidProgram, SymphonyError
 from symphony.sandbox import abi
 from symphony.sandbox.codec import Codec, CodecError, Writer
+from symphony.sandbox.former import widened
 from symphony.sandbox.layout import HandleTable, Type, is_error_record
-from symphony.sandbox.reflect import ImportedInterface, Signature
+from symphony.sandbox.reflect import ImportedInterface, Signature, built_for
 from symphony.syscall import wasi
 from symphony.syscall.values import Err, Handler
 
@@ -74,6 +75,7 @@ class Linker:
         engine: Engine,
         handlers: Mapping[str, Handler],
         reference: Mapping[str, Signature],
+        former: Mapping[str, tuple[Signature, ...]],
         bindings: dict[int, Binding],
         on_call: Any,
         on_drop: Any,
@@ -81,6 +83,7 @@ class Linker:
         self._engine = engine
         self._handlers = handlers
         self._reference = reference
+        self._former = former
         self._on_call = on_call
         self._on_drop = on_drop
         known = sorted(_resources(tuple(reference.values())))
@@ -108,12 +111,13 @@ class Linker:
             for name, signature in interface.functions:
                 key = f"{interface.base}#{name}"
                 offered = self._reference.get(key)
-                if offered is not None and offered != signature:
+                if offered is not None and signature not in (offered, *self._former.get(key, ())):
                     differing.append(f"{key} ({_difference(signature, offered)})")
         if differing:
             raise InvalidProgram(
                 f"the component declares imports with other types than this host's: {'; '.join(differing[:10])}",
-                "build it against the WIT files of this host (`symphony build`, or wit/ in the repository)",
+                "build it against the WIT files of this host (`symphony build`, or wit/ in the repository)"
+                f"{built_for(imports)}",
             )
 
     def _make(self, imports: tuple[ImportedInterface, ...]) -> Linkage:
@@ -145,7 +149,9 @@ class Linker:
     def _bind(self, key: str, signature: Signature, foreign: Codec) -> Binding:
         parameters, result = signature
         if key in self._reference and key in self._handlers:
-            binding = Binding(key, self._handlers[key], self._codec.arguments(tuple(t for _, t in parameters)))
+            known = zip(parameters, self._reference[key][0], strict=True)
+            types = tuple(widened(declared, offered) for (_, declared), (_, offered) in known)
+            binding = Binding(key, self._handlers[key], self._codec.arguments(types))
             binding.answers(result, self._codec)
             return binding
         handler, result = wasi.fallback(key, result)

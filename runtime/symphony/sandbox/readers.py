@@ -110,9 +110,12 @@ class ReadEmitter:
         return f"[{read}(p, ctx, h) for p in range({v[1]}, {v[1]}+{VALUE_BYTES}*{v[0]}, {VALUE_BYTES})]"
 
     def _record(self, lines: Lines, of: Type, v: list[str]) -> str:
-        make = self._source.constant(record_class(tuple(name for name, _ in of[1])))
-        items = [(ENTRY_BYTES * i + ENTRY_VALUE, t) for i, (_, t) in enumerate(of[1])]
-        return f"new({make}, ({', '.join(self.block(lines, v[1], items))},))"  # without the class' own __new__
+        fields: tuple[tuple[str, Type], ...] = of[1]
+        missing: tuple[str, ...] = () if len(of) == 2 else of[2]  # options that this guest does not know: see `former`
+        make = self._source.constant(record_class((*(name for name, _ in fields), *missing)))
+        items = [(ENTRY_BYTES * i + ENTRY_VALUE, t) for i, (_, t) in enumerate(fields)]
+        values = [*self.block(lines, v[1], items), *("None" for _ in missing)]
+        return f"new({make}, ({', '.join(values)},))"  # without the class' own __new__
 
     def _tuple(self, lines: Lines, of: Type, v: list[str]) -> str:
         values = self.block(lines, v[1], [(VALUE_BYTES * i, t) for i, t in enumerate(of[1])])

@@ -6,7 +6,7 @@ The work is bounded: types that would be larger than `param.MAX_TYPE_NODES` when
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,12 @@ class ImportedInterface:
     @property
     def base(self) -> str:
         return self.name.split("@")[0]
+
+
+def built_for(imports: Iterable[ImportedInterface]) -> str:
+    """Of which versions of our interfaces a component knows, to be added to a hint where it does not fit."""
+    versions = {name.partition("@")[2] for name in (i.name for i in imports) if name.startswith("symphony:lip/")}
+    return f"; it was built for symphony:lip {', '.join(sorted(versions))}" if versions else ""
 
 
 class Reflector:
@@ -68,7 +74,7 @@ class Reflector:
         if unknown:
             raise InvalidProgram(
                 f"the component imports what this host does not offer: {', '.join(unknown[:10])}",
-                "imports come from `symphony:lip` (see docs/syscalls.md) and WASI 0.2",
+                f"imports come from `symphony:lip` (see docs/syscalls.md) and WASI 0.2{built_for(found)}",
             )
         return tuple(found)
 

@@ -40,10 +40,12 @@ _RUN_TEXT = "run: func(args: string) -> result<string, string>"
 class LoadedProgram:
     """A compiled component that passed all checks, linked. Constant; keeps what its instances need alive."""
 
-    __slots__ = ("__weakref__", "component", "component_address", "linkage", "run", "run_address")
+    __slots__ = ("__weakref__", "code", "component", "component_address", "linkage", "run", "run_address")
 
-    def __init__(self, component: Component, linkage: Linkage, run: ExportIndex) -> None:
+    def __init__(self, component: Component, linkage: Linkage, run: ExportIndex, code: Path) -> None:
         self.component = component
+        self.code = code
+        """Where its machine code lies."""
         self.component_address = abi.address(component.ptr())
         self.linkage = linkage
         self.run = run
@@ -64,8 +66,10 @@ class Sandbox:
         config: SandboxConfig,
         handlers: Mapping[str, Handler],
         reference: Mapping[str, Signature] | None = None,
+        former: Mapping[str, tuple[Signature, ...]] | None = None,
     ) -> None:
         """`handlers` and `reference` are keyed `'symphony:lip/infer#pred'`, without versions; WASI's are built in.
+        `former` has further signatures under which components may know these functions. Default: those of `wit/`.
 
         Raises Unavailable where the machine cannot hold `config.max_instances`.
         """
@@ -78,11 +82,13 @@ class Sandbox:
         self._engine = running_engine(config)
         self.engine_address = abi.address(self._engine.ptr())
         signatures = {**wasi.SIGNATURES, **(_generated() if reference is None else reference)}
+        earlier = _generated_former() if former is None else former
         bindings: dict[int, Binding] = {}
         self._linker = Linker(
             self._engine,
             {**wasi.HANDLERS, **handlers},
             signatures,
+            earlier,
             bindings,
             _host_call(self, bindings),
             _destructor(self),
@@ -124,7 +130,7 @@ class Sandbox:
         linkage = self._linker.link(reflector.imports())
         index = component.get_export_index("run")
         assert index is not None
-        program = LoadedProgram(component, linkage, index)
+        program = LoadedProgram(component, linkage, index, cwasm)
         self._loaded.add(program)
         return program
 
@@ -217,6 +223,13 @@ def _generated() -> Mapping[str, Signature]:
     from symphony.syscall.signatures import SIGNATURES
 
     return SIGNATURES
+
+
+def _generated_former() -> Mapping[str, tuple[Signature, ...]]:
+    """Those of released versions that differ from them, made likewise."""
+    from symphony.syscall.former import FORMER
+
+    return FORMER
 
 
 def _no_run(exports: list[str]) -> str:

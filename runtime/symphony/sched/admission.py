@@ -15,10 +15,10 @@ Pure code: what is launched, only the caller knows; here it is a hashable ticket
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from symphony.errors import LimitExceeded, Unavailable
+from symphony.errors import LimitExceeded, SymphonyError, Unavailable
 from symphony.param import (
     MAX_PROCESSES,
     MAX_PROCESSES_PER_TENANT,
@@ -29,12 +29,19 @@ from symphony.param import (
 T = TypeVar("T", bound=Hashable)
 
 
+RETRY_SECONDS = 1.0
+"""After which whoever found all places taken may find one."""
+
+
 @dataclass(slots=True, frozen=True)
 class AdmissionLimits:
     live: int = MAX_PROCESSES
     live_per_tenant: int = MAX_PROCESSES_PER_TENANT
     waiting: int = MAX_WAITING_LAUNCHES
     waiting_per_tenant: int = MAX_WAITING_PER_TENANT
+    live_of: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Of tenants with a limit of their own; so is the next."""
+    waiting_of: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class Admission(Generic[T]):
@@ -59,22 +66,25 @@ class Admission(Generic[T]):
 
     def ask(self, ticket: T, tenant: str) -> bool:
         """Whether the launch may begin now; if not, it waits. Raises LimitExceeded, Unavailable; then it does not."""
-        queue = self._queues.get(tenant)
-        if queue is None and self._total < self.limits.live and self._has_room(tenant):
-            self._begin(tenant)
+        if self.ask_now(tenant):
             return True
-        if queue is not None and len(queue) >= self.limits.waiting_per_tenant:
-            raise LimitExceeded(
-                f"{self._live.get(tenant, 0)} processes of {tenant} are running and {len(queue)} launches wait",
-                "wait for some of them to end",
-            )
+        queue = self._queues.get(tenant)
+        if queue is not None and len(queue) >= self.limits.waiting_of.get(tenant, self.limits.waiting_per_tenant):
+            text = f"{self._live.get(tenant, 0)} processes of {tenant} are running and {len(queue)} launches wait"
+            raise _later(LimitExceeded(text, "wait for some of them to end"))
         if len(self._tenants) >= self.limits.waiting:
-            raise Unavailable(
-                f"{self._total} processes are running and {self.waiting} launches wait", "try again later"
-            )
+            text = f"{self._total} processes are running and {self.waiting} launches wait"
+            raise _later(Unavailable(text, "try again later"))
         self._queues.setdefault(tenant, {})[ticket] = None
         self._tenants[ticket] = tenant
         return False
+
+    def ask_now(self, tenant: str) -> bool:
+        """Whether a launch that cannot wait may begin: there is a place, and nobody of the tenant waits for one."""
+        if tenant in self._queues or self._total >= self.limits.live or not self._has_room(tenant):
+            return False
+        self._begin(tenant)
+        return True
 
     def ended(self, tenant: str) -> list[T]:
         """A process of the tenant has ended (or could not be begun): the launches that may begin now."""
@@ -111,7 +121,7 @@ class Admission(Generic[T]):
         self._total += 1
 
     def _has_room(self, tenant: str) -> bool:
-        return self._live.get(tenant, 0) < self.limits.live_per_tenant
+        return self._live.get(tenant, 0) < self.limits.live_of.get(tenant, self.limits.live_per_tenant)
 
     def _next(self) -> str | None:
         """The waiting tenant that has the least."""
@@ -119,3 +129,8 @@ class Admission(Generic[T]):
 
     def _load(self, tenant: str) -> float:
         return self._live.get(tenant, 0) / self._weights.get(tenant, 1.0)
+
+
+def _later(error: SymphonyError) -> SymphonyError:
+    error.retry_after = RETRY_SECONDS
+    return error

@@ -153,6 +153,9 @@ class BatchScheduler(Generic[J]):
 
 def _grouped(plan: list[tuple[J, int]]) -> list[tuple[J, int]]:
     """Rows of one group beside each other, groups in the order of their first row."""
+    leading = [job.group for job, _ in plan]
+    if len(set(leading)) + leading.count(0) - (0 in leading) == len(plan):
+        return plan
     groups: dict[Hashable, list[tuple[J, int]]] = {}
     for index, entry in enumerate(plan):
         groups.setdefault(entry[0].group or ~index, []).append(entry)

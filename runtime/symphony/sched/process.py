@@ -39,6 +39,7 @@ class _Tenant:
         """The virtual time among its processes."""
         self.queue: list[tuple[float, int, _Process]] = []
         self.queued = False
+        """Its queue is not empty, and it is in the queue of tenants."""
         self.members = 0
 
 
@@ -113,11 +114,17 @@ class ProcessScheduler:
             if time < tenant.time and len(queue) > 1:
                 heapreplace(queue, (tenant.time, order, tenant))
                 continue
-            process = self._pop(tenant)
-            if not tenant.queue:
+            members = tenant.queue
+            time, order, process = members[0]
+            if time < process.time and process.live:
+                heapreplace(members, (process.time, order, process))
+                continue
+            heappop(members)
+            if not members:
                 heappop(queue)
                 tenant.queued = False
-            if process is not None:
+            if process.live:
+                process.queued = False
                 return process.pid
         return None
 
@@ -134,18 +141,3 @@ class ProcessScheduler:
 
     def __len__(self) -> int:
         return len(self._processes)
-
-    @staticmethod
-    def _pop(tenant: _Tenant) -> _Process | None:
-        queue = tenant.queue
-        while queue:
-            time, order, process = queue[0]
-            if time < process.time and process.live:
-                heapreplace(queue, (process.time, order, process))
-                continue
-            heappop(queue)
-            if not process.live:
-                continue
-            process.queued = False
-            return process
-        return None

@@ -7,12 +7,59 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from symphony.core.core import Core
+from symphony.errors import SymphonyError
+from symphony.outside.grants import Reach
+from symphony.syscall.endpoint import Endpoint
 from symphony.syscall.inbox import Inbox
-from symphony.syscall.toolbox import Tool
+from symphony.syscall.pollable import Pollable
+from symphony.syscall.values import Err, Ok
+
+
+class ChildLimits(Protocol):
+    """The record `limits` of `wit/process.wit`: what a child may do at most; None: as its parent."""
+
+    @property
+    def wall_us(self) -> int | None: ...
+    @property
+    def cpu_us(self) -> int | None: ...
+    @property
+    def nice(self) -> int | None: ...
+    @property
+    def tools(self) -> Sequence[str] | None: ...
+    @property
+    def share(self) -> bool | None: ...
+
+
+class Child(Protocol):
+    """A process that the caller started, as its handle has it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def ended(self) -> Pollable: ...
+    @property
+    def room(self) -> Pollable:
+        """Ready whenever `post` is not Busy."""
+        ...
+
+    def take(self) -> Ok[str] | Err[SymphonyError] | None:
+        """Its result as JSON, or why there is none, once; None: it has not ended."""
+        ...
+
+    def post(self, text: str) -> None:
+        """Send it a text. Raises Busy, LimitExceeded, NotFound."""
+        ...
+
+    def kill(self) -> None: ...
+    def detach(self) -> None:
+        """It outlives its handle."""
+        ...
+
+    def drop(self) -> None: ...
 
 
 class Caller(Protocol):
@@ -35,9 +82,12 @@ class Caller(Protocol):
         ...
 
     @property
-    def tools(self) -> Mapping[str, Tool]:
-        """The tools that were granted."""
+    def reach(self) -> Reach:
+        """The tools and places that were granted."""
         ...
+
+    untaken: int
+    """Calls of tools whose results were not taken, those in flight included. They count themselves."""
 
     @property
     def started_ns(self) -> int:
@@ -50,14 +100,31 @@ class Caller(Protocol):
         ...
 
     @property
+    def endpoint(self) -> Endpoint:
+        """Its messages and channels."""
+        ...
+
+    @property
+    def inherited(self) -> dict[str, int]:
+        """Files that the process which started it passed and that it has not taken: ids in its session."""
+        ...
+
+    @property
     def environment(self) -> list[tuple[str, str]]: ...
 
     def tool_calls(self) -> int:
-        """Tool calls in flight."""
+        """Calls of tools and requests that are in flight."""
         ...
 
     def track(self, task: asyncio.Future[Any]) -> None:
-        """Count a tool call until it is done."""
+        """Count a call or a request until it is done."""
+        ...
+
+    async def spawn(self, program: str, args: str, limits: ChildLimits, files: Mapping[str, int]) -> Child:
+        """Start a child; `args` is the JSON of an object, `files` are ids in this process' session.
+
+        Raises NotFound (program, tool), Invalid (program, name), Busy, PermissionDenied, LimitExceeded.
+        """
         ...
 
     def stirred(self) -> None:

@@ -47,6 +47,11 @@ class ChunkRecord(NamedTuple):
     finish: tuple[str, int | None] | None
 
 
+_LAST = ("last", None)
+_FIRST = (0,)
+_new = tuple.__new__  # what the constructors of named tuples come to
+
+
 class Prediction:
     """A guest's handle on a forward pass: in flight until `answer` is set."""
 
@@ -258,7 +263,7 @@ def predict(
     wanted = _readings_of(readings)
     if readings.allowed is not None:
         return _predict_within(caller, file, tokens, outputs, wanted, readings.allowed)
-    return _predict(caller, file, tokens, outputs, wanted)
+    return _predict(caller, file, tokens, outputs, wanted)  # most tokens of a guest: few calls from here on
 
 
 async def _predict_within(
@@ -268,7 +273,7 @@ async def _predict_within(
 
 
 def _predict(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], wanted: Readings) -> Predicting:
-    indexes = _indexes(outputs, len(tokens))
+    indexes = _FIRST if outputs == _LAST and len(tokens) == 1 else _indexes(outputs, len(tokens))
     predicting = Predicting(caller, wanted)
     try:
         caller.core.predict(caller.session, file.id, predicting.op, tokens, indexes, wanted)
@@ -285,12 +290,12 @@ def prediction_subscribe(caller: Caller, prediction: Prediction) -> Pollable:
 
 
 def _distributions(readings: list[Reading], wanted: Readings) -> list[Distribution]:
-    return [_distribution(reading, wanted) for reading in readings]
-
-
-def _distribution(reading: Reading, wanted: Readings) -> Distribution:
-    top = Ranked(reading.top_ids, reading.top_logprobs) if wanted.top_k else None
-    return Distribution(reading.sampled, top, reading.logprobs if wanted.logprobs else None, reading.entropy)
+    made: list[Distribution] = []
+    for reading in readings:  # no function of its own, no comprehension: as a rule it is one, and once a token
+        top = _new(Ranked, (reading.top_ids, reading.top_logprobs)) if wanted.top_k else None
+        logprobs = reading.logprobs if wanted.logprobs else None
+        made.append(_new(Distribution, (reading.sampled, top, logprobs, reading.entropy)))
+    return made
 
 
 def prediction_get(caller: Caller, prediction: Prediction) -> Ok[list[Distribution]] | Err[SymphonyError] | None:

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from symphony.core.messages import Entry, Stat, bits_of, mode_of
-from symphony.errors import LimitExceeded
+from symphony.errors import LimitExceeded, SymphonyError
 from symphony.param import MAX_EXTRACT_RANGES
 from symphony.syscall.caller import Caller
 from symphony.syscall.inbox import Answer
 from symphony.syscall.model import Model
 from symphony.syscall.pollable import Pollable
-from symphony.syscall.values import Handler
+from symphony.syscall.values import Err, Handler, Ok
 
 
 class KvFile:
@@ -64,6 +64,27 @@ class LockHandle:
         self.caller.inbox.forget(self.op)
         if self.id is not None:
             await self.caller.core.unlock(self.caller.session, self.id)
+
+
+class Syncing:
+    """A guest's handle on a sync. `outcome` once it is over."""
+
+    __slots__ = ("caller", "op", "outcome", "pollable")
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.pollable = Pollable()
+        self.op = caller.inbox.register(self)
+        self.outcome: Ok[None] | Err[SymphonyError] | None = None
+
+    def deliver(self, answer: Answer) -> None:
+        self.caller.inbox.forget(self.op)
+        self.outcome = Err(answer) if isinstance(answer, SymphonyError) else Ok(None)
+        self.pollable.fire()
+        self.caller.stirred()
+
+    def drop(self) -> None:
+        self.caller.inbox.forget(self.op)
 
 
 class StatRecord(NamedTuple):
@@ -196,6 +217,34 @@ async def try_lock(caller: Caller, file: KvFile, kind: str) -> LockHandle:
     return handle
 
 
+async def sync(caller: Caller, file: KvFile) -> Syncing:
+    syncing = Syncing(caller)
+    try:
+        await caller.core.sync(caller.session, file.id, syncing.op)
+    except BaseException:
+        syncing.drop()
+        raise
+    return syncing
+
+
+async def sync_path(caller: Caller, path: str) -> Syncing:
+    syncing = Syncing(caller)
+    try:
+        await caller.core.sync_path(caller.session, path, syncing.op)
+    except BaseException:
+        syncing.drop()
+        raise
+    return syncing
+
+
+def sync_subscribe(caller: Caller, syncing: Syncing) -> Pollable:
+    return syncing.pollable
+
+
+def sync_get(caller: Caller, syncing: Syncing) -> Ok[None] | Err[SymphonyError] | None:
+    return syncing.outcome
+
+
 def lock_subscribe(caller: Caller, lock: LockHandle) -> Pollable:
     return lock.pollable
 
@@ -251,6 +300,10 @@ HANDLERS: Mapping[str, Handler] = {
     "symphony:lip/kvfs#[method]kv-file.set-ttl": set_ttl,
     "symphony:lip/kvfs#[method]kv-file.lock": lock,
     "symphony:lip/kvfs#[method]kv-file.try-lock": try_lock,
+    "symphony:lip/kvfs#[method]kv-file.sync": sync,
+    "symphony:lip/kvfs#sync": sync_path,
+    "symphony:lip/kvfs#[method]syncing.subscribe": sync_subscribe,
+    "symphony:lip/kvfs#[method]syncing.get": sync_get,
     "symphony:lip/kvfs#[method]lock.subscribe": lock_subscribe,
     "symphony:lip/kvfs#[method]lock.held": lock_held,
     "symphony:lip/kvfs#[method]kv-file.idle": idle,

@@ -31,6 +31,22 @@ LIP_TYPES_ERROR_CODE: Type = (
 )
 LIP_TYPES_ERROR: Type = ("record", (("code", LIP_TYPES_ERROR_CODE), ("message", ("string",)), ("hint", ("string",))))
 LIP_TYPES_TOKEN: Type = ("u32",)
+LIP_FETCH_HEADER: Type = ("record", (("name", ("string",)), ("value", ("string",))))
+LIP_FETCH_CONTENT: Type = ("variant", (("text", ("string",)), ("base64", ("string",))))
+LIP_FETCH_REQUEST: Type = (
+    "record",
+    (
+        ("method", ("string",)),
+        ("url", ("string",)),
+        ("headers", ("list", LIP_FETCH_HEADER)),
+        ("body", ("option", LIP_FETCH_CONTENT)),
+        ("timeout-us", ("option", ("u64",))),
+    ),
+)
+LIP_FETCH_RESPONSE: Type = (
+    "record",
+    (("url", ("string",)), ("status", ("u16",)), ("headers", ("list", LIP_FETCH_HEADER)), ("body", LIP_FETCH_CONTENT)),
+)
 LIP_TYPES_RANKED: Type = ("record", (("ids", ("list", LIP_TYPES_TOKEN)), ("values", ("list", ("f32",)))))
 LIP_INFER_SAMPLING: Type = (
     "record",
@@ -121,6 +137,7 @@ LIP_INFER_CHUNK: Type = (
         ("finish", ("option", LIP_INFER_FINISH_REASON)),
     ),
 )
+LIP_IPC_DELIVERY: Type = ("enum", ("one", "all"))
 LIP_KVFS_OPEN_FLAGS: Type = ("flags", ("write", "create", "exclusive"))
 LIP_KVFS_MODE: Type = (
     "flags",
@@ -176,6 +193,17 @@ LIP_PROCESS_USAGE: Type = (
         ("wall-us", ("u64",)),
     ),
 )
+LIP_PROCESS_LIMITS: Type = (
+    "record",
+    (
+        ("wall-us", ("option", ("u64",))),
+        ("cpu-us", ("option", ("u64",))),
+        ("nice", ("option", ("s32",))),
+        ("tools", ("option", ("list", ("string",)))),
+        ("share", ("option", ("bool",))),
+    ),
+)
+LIP_PROCESS_PASSED: Type = ("record", (("name", ("string",)), ("file", ("borrow", "symphony:lip/kvfs#kv-file"))))
 LIP_TOOL_DESCRIPTION: Type = ("record", (("name", ("string",)), ("summary", ("string",)), ("schema", ("string",))))
 CLOCKS_MONOTONIC_CLOCK_INSTANT: Type = ("u64",)
 CLOCKS_MONOTONIC_CLOCK_DURATION: Type = ("u64",)
@@ -229,6 +257,18 @@ SIGNATURES: dict[str, Signature] = {
     "symphony:lip/constraint#[method]constraint.is-done": (
         (("self", ("borrow", "symphony:lip/constraint#constraint")),),
         ("bool",),
+    ),
+    "symphony:lip/fetch#[method]exchange.subscribe": (
+        (("self", ("borrow", "symphony:lip/fetch#exchange")),),
+        ("own", "wasi:io/poll#pollable"),
+    ),
+    "symphony:lip/fetch#[method]exchange.get": (
+        (("self", ("borrow", "symphony:lip/fetch#exchange")),),
+        ("option", ("result", LIP_FETCH_RESPONSE, LIP_TYPES_ERROR)),
+    ),
+    "symphony:lip/fetch#send": (
+        (("request", LIP_FETCH_REQUEST),),
+        ("result", ("own", "symphony:lip/fetch#exchange"), LIP_TYPES_ERROR),
     ),
     "symphony:lip/infer#[method]prediction.subscribe": (
         (("self", ("borrow", "symphony:lip/infer#prediction")),),
@@ -296,12 +336,45 @@ SIGNATURES: dict[str, Signature] = {
         ),
         ("result", ("own", "symphony:lip/infer#generation"), LIP_TYPES_ERROR),
     ),
+    "symphony:lip/ipc#[method]message.subscribe": (
+        (("self", ("borrow", "symphony:lip/ipc#message")),),
+        ("own", "wasi:io/poll#pollable"),
+    ),
+    "symphony:lip/ipc#[method]message.get": (
+        (("self", ("borrow", "symphony:lip/ipc#message")),),
+        ("option", ("result", ("string",), LIP_TYPES_ERROR)),
+    ),
+    "symphony:lip/ipc#[static]channel.open": (
+        (("name", ("string",)), ("kind", LIP_IPC_DELIVERY)),
+        ("result", ("own", "symphony:lip/ipc#channel"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/ipc#[method]channel.send": (
+        (("self", ("borrow", "symphony:lip/ipc#channel")), ("text", ("string",))),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/ipc#[method]channel.room": (
+        (("self", ("borrow", "symphony:lip/ipc#channel")),),
+        ("own", "wasi:io/poll#pollable"),
+    ),
+    "symphony:lip/ipc#[method]channel.receive": (
+        (("self", ("borrow", "symphony:lip/ipc#channel")),),
+        ("result", ("own", "symphony:lip/ipc#message"), LIP_TYPES_ERROR),
+    ),
     "symphony:lip/ipc#emit": ((("text", ("string",)),), ("result", None, LIP_TYPES_ERROR)),
+    "symphony:lip/ipc#receive": ((), ("result", ("own", "symphony:lip/ipc#message"), LIP_TYPES_ERROR)),
     "symphony:lip/kvfs#[method]lock.subscribe": (
         (("self", ("borrow", "symphony:lip/kvfs#lock")),),
         ("own", "wasi:io/poll#pollable"),
     ),
     "symphony:lip/kvfs#[method]lock.held": ((("self", ("borrow", "symphony:lip/kvfs#lock")),), ("bool",)),
+    "symphony:lip/kvfs#[method]syncing.subscribe": (
+        (("self", ("borrow", "symphony:lip/kvfs#syncing")),),
+        ("own", "wasi:io/poll#pollable"),
+    ),
+    "symphony:lip/kvfs#[method]syncing.get": (
+        (("self", ("borrow", "symphony:lip/kvfs#syncing")),),
+        ("option", ("result", None, LIP_TYPES_ERROR)),
+    ),
     "symphony:lip/kvfs#[static]kv-file.create": (
         (("model", ("borrow", "symphony:lip/model#model")),),
         ("result", ("own", "symphony:lip/kvfs#kv-file"), LIP_TYPES_ERROR),
@@ -357,6 +430,10 @@ SIGNATURES: dict[str, Signature] = {
         ("result", None, LIP_TYPES_ERROR),
     ),
     "symphony:lip/kvfs#[method]kv-file.stat": ((("self", ("borrow", "symphony:lip/kvfs#kv-file")),), LIP_KVFS_STAT),
+    "symphony:lip/kvfs#[method]kv-file.sync": (
+        (("self", ("borrow", "symphony:lip/kvfs#kv-file")),),
+        ("result", ("own", "symphony:lip/kvfs#syncing"), LIP_TYPES_ERROR),
+    ),
     "symphony:lip/kvfs#[method]kv-file.set-mode": (
         (("self", ("borrow", "symphony:lip/kvfs#kv-file")), ("mode", LIP_KVFS_MODE)),
         ("result", None, LIP_TYPES_ERROR),
@@ -380,6 +457,10 @@ SIGNATURES: dict[str, Signature] = {
     "symphony:lip/kvfs#list": ((("path", ("string",)),), ("result", ("list", LIP_KVFS_ENTRY), LIP_TYPES_ERROR)),
     "symphony:lip/kvfs#glob": ((("pattern", ("string",)),), ("result", ("list", ("string",)), LIP_TYPES_ERROR)),
     "symphony:lip/kvfs#stat-path": ((("path", ("string",)),), ("result", LIP_KVFS_STAT, LIP_TYPES_ERROR)),
+    "symphony:lip/kvfs#sync": (
+        (("path", ("string",)),),
+        ("result", ("own", "symphony:lip/kvfs#syncing"), LIP_TYPES_ERROR),
+    ),
     "symphony:lip/kvfs#mkdir": ((("path", ("string",)),), ("result", None, LIP_TYPES_ERROR)),
     "symphony:lip/kvfs#rename": ((("old", ("string",)), ("new", ("string",))), ("result", None, LIP_TYPES_ERROR)),
     "symphony:lip/kvfs#unlink": ((("path", ("string",)),), ("result", None, LIP_TYPES_ERROR)),
@@ -411,9 +492,41 @@ SIGNATURES: dict[str, Signature] = {
     ),
     "symphony:lip/model#[method]decoder.finish": ((("self", ("borrow", "symphony:lip/model#decoder")),), ("string",)),
     "symphony:lip/model#list-models": ((), ("list", ("string",))),
+    "symphony:lip/process#[method]child.pid": ((("self", ("borrow", "symphony:lip/process#child")),), ("u64",)),
+    "symphony:lip/process#[method]child.subscribe": (
+        (("self", ("borrow", "symphony:lip/process#child")),),
+        ("own", "wasi:io/poll#pollable"),
+    ),
+    "symphony:lip/process#[method]child.get": (
+        (("self", ("borrow", "symphony:lip/process#child")),),
+        ("option", ("result", ("string",), LIP_TYPES_ERROR)),
+    ),
+    "symphony:lip/process#[method]child.send": (
+        (("self", ("borrow", "symphony:lip/process#child")), ("text", ("string",))),
+        ("result", None, LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/process#[method]child.room": (
+        (("self", ("borrow", "symphony:lip/process#child")),),
+        ("own", "wasi:io/poll#pollable"),
+    ),
+    "symphony:lip/process#[method]child.kill": ((("self", ("borrow", "symphony:lip/process#child")),), None),
+    "symphony:lip/process#[method]child.detach": ((("self", ("borrow", "symphony:lip/process#child")),), None),
     "symphony:lip/process#pid": ((), ("u64",)),
     "symphony:lip/process#tenant": ((), ("string",)),
     "symphony:lip/process#usage-so-far": ((), LIP_PROCESS_USAGE),
+    "symphony:lip/process#spawn": (
+        (
+            ("program", ("string",)),
+            ("args", ("string",)),
+            ("limits", LIP_PROCESS_LIMITS),
+            ("files", ("list", LIP_PROCESS_PASSED)),
+        ),
+        ("result", ("own", "symphony:lip/process#child"), LIP_TYPES_ERROR),
+    ),
+    "symphony:lip/process#inherit": (
+        (("model", ("borrow", "symphony:lip/model#model")), ("name", ("string",))),
+        ("result", ("own", "symphony:lip/kvfs#kv-file"), LIP_TYPES_ERROR),
+    ),
     "symphony:lip/tool#[method]tool-call.subscribe": (
         (("self", ("borrow", "symphony:lip/tool#tool-call")),),
         ("own", "wasi:io/poll#pollable"),
@@ -445,14 +558,19 @@ SIGNATURES: dict[str, Signature] = {
 #: Every resource, by the id that own and borrow types carry.
 RESOURCES: tuple[str, ...] = (
     "symphony:lip/constraint#constraint",
+    "symphony:lip/fetch#exchange",
     "symphony:lip/infer#prediction",
     "symphony:lip/infer#predictions",
     "symphony:lip/infer#kept-row",
     "symphony:lip/infer#generation",
+    "symphony:lip/ipc#message",
+    "symphony:lip/ipc#channel",
     "symphony:lip/kvfs#lock",
+    "symphony:lip/kvfs#syncing",
     "symphony:lip/kvfs#kv-file",
     "symphony:lip/model#model",
     "symphony:lip/model#decoder",
+    "symphony:lip/process#child",
     "symphony:lip/tool#tool-call",
     "wasi:io/poll#pollable",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from symphony.syscall import constraint, infer, ipc, kvfs, model, process, tool
+from symphony.syscall import constraint, fetch, infer, ipc, kvfs, model, process, tool
 from symphony.syscall.values import Handler
 
 HANDLERS: Mapping[str, Handler] = {
@@ -19,4 +19,5 @@ HANDLERS: Mapping[str, Handler] = {
     **process.HANDLERS,
     **ipc.HANDLERS,
     **tool.HANDLERS,
+    **fetch.HANDLERS,
 }

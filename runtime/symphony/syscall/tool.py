@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from symphony.errors import Cancelled, InternalError, Invalid, LimitExceeded, NotFound, SymphonyError
+from symphony.errors import Invalid, LimitExceeded, NotFound, SymphonyError
+from symphony.outside.tool import Tool
 from symphony.param import MAX_TOOL_CALLS
 from symphony.syscall import strict_json
 from symphony.syscall.caller import Caller
 from symphony.syscall.pollable import Pollable
-from symphony.syscall.toolbox import Tool
+from symphony.syscall.tasks import end_of, outcome
 from symphony.syscall.values import Err, Handler, Ok
 
 
@@ -25,34 +26,35 @@ class Description(NamedTuple):
 class ToolCall:
     """A guest's handle on a tool that runs as an asyncio task."""
 
-    __slots__ = ("pollable", "task")
+    __slots__ = ("caller", "pollable", "task")
 
-    def __init__(self, tool: Tool, arguments: Mapping[str, Any]) -> None:
-        self.pollable = Pollable()
-        self.task = asyncio.ensure_future(tool.call(arguments))
-        self.task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Future[str]) -> None:
-        if not task.cancelled():
-            task.exception()  # seen: a guest that never asks must not fill the host's log
-        self.pollable.fire()
+    def __init__(self, caller: Caller, tool: Tool, arguments: Mapping[str, Any]) -> None:
+        self.caller = caller
+        caller.untaken += 1
+        task = asyncio.ensure_future(tool.call(arguments, caller.tenant))
+        self.pollable = end_of(task)
+        self.task: asyncio.Future[str] | None = task
+        """None once its result was taken."""
+        caller.track(task)
 
     def result(self) -> Ok[str] | Err[SymphonyError] | None:
-        if not self.task.done():
+        task = self.task
+        if task is None:
+            return Err(Invalid("the result was taken already"))
+        if not task.done():
             return None
-        if self.task.cancelled():
-            return Err(Cancelled("the tool call was cancelled"))
-        error = self.task.exception()
-        if error is None:
-            return Ok(self.task.result())
-        return Err(error if isinstance(error, SymphonyError) else InternalError(f"the tool call failed: {error!r}"))
+        self.drop()
+        return outcome(task, "the tool call")
 
     def drop(self) -> None:
-        self.task.cancel()
+        task, self.task = self.task, None
+        if task is not None:
+            task.cancel()
+            self.caller.untaken -= 1
 
 
 def list_tools(caller: Caller) -> list[Description]:
-    return [Description(t.name, t.summary, json.dumps(t.schema)) for t in caller.tools.values()]
+    return [Description(t.name, t.summary, json.dumps(t.schema)) for t in caller.reach.tools.values()]
 
 
 def _arguments(text: str) -> dict[str, Any]:
@@ -66,15 +68,13 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def call(caller: Caller, name: str, arguments: str) -> ToolCall:
-    tool = caller.tools.get(name)
+    tool = caller.reach.tools.get(name)
     if tool is None:
-        known = ", ".join(caller.tools) or "none were granted"
+        known = ", ".join(caller.reach.tools) or "none were granted"
         raise NotFound(f"there is no tool {name!r}", f"tools of this process: {known}")
-    if caller.tool_calls() >= MAX_TOOL_CALLS:
-        raise LimitExceeded(f"{MAX_TOOL_CALLS} tool calls are in flight", "wait for one of them")
-    started = ToolCall(tool, _arguments(arguments))
-    caller.track(started.task)
-    return started
+    if caller.untaken >= MAX_TOOL_CALLS:
+        raise LimitExceeded(f"{MAX_TOOL_CALLS} tool calls are in flight", "wait for one of them, and take its result")
+    return ToolCall(caller, tool, _arguments(arguments))
 
 
 def subscribe(caller: Caller, call: ToolCall) -> Pollable:

@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use lip::{
-    ask, decode, default, emit, encode, fs, join_all, log, models, now, pred_all, sleep, timeout, tool, tools, usage, Advice,
-    Allowed, Constraint, Context, Draft, ErrorCode, FinishReason, Level, LockKind, Model, OpenFlags, Placement, Readings, Result, Sampling,
+    ask, decode, default, emit, encode, fs, join, join_all, json, log, models, monotonic, now, pred_all, receive,
+    select, sleep, spawn, spawn_with, timeout, tool, tools, try_join_all, usage, Advice, Allowed, Channel, Constraint,
+    Context, Draft, Either, Error, ErrorCode, FinishReason, Level, Limits, LockKind, Model, OpenFlags, Placement,
+    Readings, Result, Sampling, Tasks, Value,
 };
-use serde_json::{json, Value};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,17 +31,73 @@ async fn probe(args: Args) -> Result<Value> {
         "stream" => stream().await,
         "conversation" => conversation().await,
         "together" => together().await,
+        "first" => first().await,
         "timeout" => late().await,
         "tools" => call_tools().await,
+        "channels" => channels().await,
+        "parent" => parent().await,
+        "child" => child().await,
         "refused" => Context::open("/no/such/file").map(|_| Value::Null),
         "deferred" => deferred().await,
         "panic" => panic!("the {} broke", "probe"),
+        "broken branch" => {
+            let branch = |i: usize| async move {
+                sleep(Duration::from_millis(1)).await;
+                [1, 2][i]
+            };
+            Ok(json!(join_all((1..4).map(branch)).await))
+        }
         "deadlock" => {
             std::future::pending::<()>().await;
             Ok(Value::Null)
         }
         other => Err(lip::Error::new(ErrorCode::NotFound, format!("no case {other}"), "read the probe")),
     }
+}
+
+/// A queue, a broadcast, and who gives up waiting.
+async fn channels() -> Result<Value> {
+    let (jobs, news, other) = (Channel::open("jobs")?, Channel::broadcast("news")?, Channel::broadcast("news")?);
+    let given_up = timeout(Duration::from_millis(1), jobs.receive()).await.err().map(|error| error.code);
+    let (first, second) = (jobs.receive(), jobs.receive());
+    let send = async {
+        jobs.send("1").await?;
+        jobs.send("2").await?;
+        news.send("headline").await?;
+        Ok(String::new())
+    };
+    let futures: [std::pin::Pin<Box<dyn std::future::Future<Output = Result<String>>>>; 3] =
+        [Box::pin(first), Box::pin(second), Box::pin(send)];
+    let texts = join_all(futures).await.into_iter().collect::<Result<Vec<_>>>()?;
+    let wrong = Channel::open("news").err().map(|error| error.message);
+    let echo = timeout(Duration::from_millis(1), news.receive()).await.is_err();
+    Ok(json!({ "texts": texts, "news": other.receive().await?, "echo": !echo, "wrong": wrong,
+               "given_up": given_up == Some(ErrorCode::TimedOut) }))
+}
+
+/// Starts this very program again, with a context and a message.
+async fn parent() -> Result<Value> {
+    let mut ctx = Context::new()?;
+    ctx.feed("abcdefgh");
+    let limits = Limits { tools: Some(vec!["add".into()]), time: Some(Duration::from_secs(30)), ..default() };
+    let started = spawn_with("", json!({ "case": "child" }), limits, &mut [("ctx", &mut ctx)]).await?;
+    started.send("hello").await?;
+    let result: Value = started.wait().await?;
+    let idle = spawn("", json!({ "case": "child" })).await?;
+    idle.kill();
+    let killed = idle.wait::<Value>().await.err().map(|error| error.code == ErrorCode::Cancelled);
+    let failed = spawn("", json!({ "case": "nothing" })).await?.wait::<Value>().await.err().map(|error| error.message);
+    let gone = started.send("late").await.err().map(|error| error.code == ErrorCode::NotFound);
+    let unknown = spawn("no such program", json!({})).await.err().map(|error| error.code == ErrorCode::NotFound);
+    Ok(json!({ "result": result, "again": started.wait::<Value>().await? == result, "killed": killed, "failed": failed,
+               "gone": gone, "unknown": unknown }))
+}
+
+async fn child() -> Result<Value> {
+    let text = receive().await?;
+    let mut ctx = Context::inherit("ctx")?;
+    let tools: Vec<String> = tools()?.into_iter().map(|tool| tool.name).collect();
+    Ok(json!({ "text": text, "length": ctx.len()?, "tools": tools, "twice": Context::inherit("ctx").is_err() }))
 }
 
 /// The same text with and without drafts, and how many forwards each took.
@@ -59,7 +116,7 @@ async fn drafts() -> Result<Value> {
                 let mut new = vec![ctx.pred((), default()).await?.argmax()?];
                 let mut tokens = new.clone();
                 while tokens.len() < 24 {
-                    new = ctx.verify(&[new[new.len() - 1], 5, 6]).await?;
+                    new = ctx.verify(&[new[new.len() - 1], 5, 6], None).await?;
                     tokens.extend(&new);
                 }
                 tokens.truncate(24);
@@ -82,7 +139,7 @@ async fn parts() -> Result<Value> {
     }
     let (mut one, mut other) = (ctx.fork()?, ctx.fork()?);
     let before = usage().forwards;
-    let both = pred_all(&mut [(&mut one, vec![10]), (&mut other, vec![20])], default()).await?;
+    let both = pred_all([(&mut one, 10), (&mut other, 20)], default()).await?;
     let tree = ctx.fork()?.pred_tree(&[10, 20, 11], &[None, None, Some(0)], default()).await?;
     let steps = usage().forwards - before;
     let masks = vec![vec![(0, 1), (4, 7)]];
@@ -140,8 +197,11 @@ async fn names() -> Result<Value> {
     edit.feed("?").flush().await?;
     let listed: Vec<String> = fs::list("/notes")?.into_iter().map(|entry| entry.name).collect();
     let length = fs::stat("/notes/b")?.length;
+    fs::link("/notes/b", "/notes/c")?;
+    let twice = fs::stat("/notes/c")?.names;
     fs::unlink("/notes/b")?;
-    Ok(json!([again, listed, length, fork.len()?, fs::exists("/notes/b")?]))
+    fs::unlink("/notes/c")?;
+    Ok(json!([again, twice, listed, length, fork.len()?, fs::exists("/notes/b")?]))
 }
 
 /// By hand and by the host; masks, places and mistakes.
@@ -169,15 +229,13 @@ async fn constraint() -> Result<Value> {
     let words = Constraint::choice(&["b", "c"])?.mask()?;
     let masked = Readings { top_k: Some(9), allowed: Some(Allowed::Mask(words)), ..default() };
     let few: Vec<_> = ctx.pred((), masked).await?.top_k(2)?.into_iter().map(|(token, _)| token).collect();
-    let errors = [
-        Constraint::regex("(").err(),
-        Constraint::grammar("start: foo").err(),
-        rule.consume(&[0]).err(),
-    ];
+    let errors = [Constraint::regex("(").err(), Constraint::grammar("start: foo").err(), rule.consume(&[0]).err()];
     Ok(json!({
         "same": whole.text == decode(&tokens)?,
         "text": whole.text,
-        "end": matches!(whole.finish_reason, FinishReason::Constraint),
+        "end": matches!(whole.finish_reason, FinishReason::Constraint) && whole.finish_reason.to_string() == "constraint",
+        "json": whole.json::<Value>()?["a"].as_str().map(str::len),
+        "allows": [fork.allows(u32::from(b'{'))?, fork.allows(u32::from(b'x'))?, fork.allows(u32::MAX)?],
         "places": [rule.complete(), fork.complete(), fork.forced().is_empty()],
         "few": few.len() == 2 && few.contains(&98) && few.contains(&99),
         "errors": errors.into_iter().map(|e| e.map(|e| e.code == ErrorCode::Invalid)).collect::<Vec<_>>(),
@@ -287,11 +345,17 @@ async fn conversation() -> Result<Value> {
     let mut later = Context::open("/conversation")?;
     later.user("Still there?").flush().await?;
     let (length, other) = (ctx.len()?, later.len()?);
-    Ok(json!([ctx.tokens(0, length)?, later.tokens(0, other)?]))
+    let mut agent = Context::new()?;
+    let offers: Vec<_> = tools()?;
+    agent.template("tools", offers.iter().map(lip::Tool::as_function).collect::<Vec<_>>()).user("1 + 2?");
+    agent.message_with("assistant", "", json!({ "tool_calls": [] })).message("tool", "3").assistant_start();
+    agent.feed_special("So:<|im_end|>").feed("<|im_end|>");
+    let last = agent.len()?;
+    Ok(json!([ctx.tokens(0, length)?, later.tokens(0, other)?, agent.tokens(0, last)?]))
 }
 
 async fn together() -> Result<Value> {
-    let start = now();
+    let start = monotonic();
     let order = Cell::new(String::new());
     let wait = |name: &'static str, milliseconds| {
         let order = &order;
@@ -303,8 +367,73 @@ async fn together() -> Result<Value> {
     };
     let names = join_all([wait("c", 90), wait("a", 30), wait("b", 60)]).await;
     let none = join_all(Vec::<std::future::Ready<()>>::new()).await.len();
-    let overlapped = now() - start < Duration::from_millis(180);
+    let overlapped = monotonic() - start < Duration::from_millis(180);
     Ok(json!([names, order.take(), overlapped, none]))
+}
+
+/// Whoever comes first; the others go on, or are dropped and what they have in flight is cancelled.
+async fn first() -> Result<Value> {
+    let wait = |name: &'static str, milliseconds| async move {
+        sleep(Duration::from_millis(milliseconds)).await;
+        name
+    };
+    let mut slow = std::pin::pin!(wait("slow", 60));
+    let quick = select(&mut slow, wait("quick", 5)).await == Either::Second("quick");
+    let late = timeout(Duration::from_millis(5), &mut slow).await.is_err();
+    let slow = slow.await;
+    let mut tasks = Tasks::new();
+    tasks.push(wait("c", 60));
+    tasks.push(wait("a", 5));
+    let mut came = vec![tasks.next().await];
+    tasks.push(wait("b", 5));
+    came.push(tasks.next().await);
+    let left = tasks.len();
+    came.extend([tasks.next().await, tasks.next().await]);
+    let both = join(wait("x", 5), async { 1 }).await;
+
+    let (mut ctx, mut other) = (Context::new()?, Context::new()?);
+    let endless =
+        || Sampling { max_tokens: 4000, stop_tokens: Some(vec![]), chunk_tokens: 1, chunk_ms: 0, ..default() };
+    ctx.feed("Once");
+    let mut stream = ctx.stream(endless())?;
+    let mut call = std::pin::pin!(tool::<i64>("add", json!({ "a": 1, "b": 2 })));
+    let sum = loop {
+        match select(stream.next(), &mut call).await {
+            Either::First(chunk) => drop(chunk?),
+            Either::Second(sum) => break sum?,
+        }
+    };
+    let more = stream.next().await?.is_some();
+    drop(stream);
+    let kept = ctx.len()? > 4;
+    let fails = |ok: bool| async move {
+        sleep(Duration::from_millis(5)).await;
+        if ok {
+            Ok(1)
+        } else {
+            Err(Error::new(ErrorCode::Busy, "no", ""))
+        }
+    };
+    let all = try_join_all([fails(true), fails(true)]).await?;
+    other.feed("More");
+    let writing = async { other.generate(endless()).await.map(|_| 0) };
+    let failing = async { fails(false).await };
+    let futures: [std::pin::Pin<Box<dyn std::future::Future<Output = Result<i32>>>>; 2] =
+        [Box::pin(writing), Box::pin(failing)];
+    let refused = try_join_all(futures).await.err().map(|error| error.code == ErrorCode::Busy);
+    let usable = other.pred("x", default()).await.is_ok();
+    Ok(json!({
+        "raced": [quick, late, slow == "slow"],
+        "came": came,
+        "left": left,
+        "both": both,
+        "sum": sum,
+        "kept": more && kept,
+        "all": all,
+        "refused": refused,
+        "usable": usable,
+        "day": now().as_secs() > 1_700_000_000,
+    }))
 }
 
 async fn late() -> Result<Value> {
@@ -318,7 +447,7 @@ async fn late() -> Result<Value> {
 }
 
 async fn call_tools() -> Result<Value> {
-    let names: Vec<String> = tools().into_iter().map(|tool| tool.name).collect();
+    let names: Vec<String> = tools()?.into_iter().map(|tool| tool.name).collect();
     let sums = join_all((1..4).map(|i| tool::<i64>("add", json!({ "a": i, "b": 10 })))).await;
     let sums: Vec<i64> = sums.into_iter().collect::<Result<_>>()?;
     let unknown = tool::<Value>("subtract", json!({})).await.err().map(|error| error.code == ErrorCode::NotFound);

@@ -1,0 +1,25 @@
+"""Skeleton of thought: all points are answered, in the steps of the longest one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def test_each_point_of_the_list_is_answered(tiny: Any) -> None:
+    run = tiny.run("skeleton")
+    assert [(one["point"], one["text"]) for one in run.result["points"]] == [
+        ("France", "The capital of France is Paris."),
+        ("Japan", "The capital of Japan is Tokyo."),
+        ("Egypt", "The capital of Egypt is Cairo."),
+        ("Peru", "The capital of Peru is Lima."),
+    ]
+    assert 3 * run.result["forwards"] < run.result["tokens"]
+
+
+def test_any_model_writes_a_list_and_its_points_write_side_by_side(chance: Any) -> None:
+    run = chance.run("skeleton", question="Hello", expand="{point} {other}", max_tokens=30)
+    points = run.result["points"]
+    assert 1 <= len(points) <= 8
+    assert all(0 < len(one["point"]) <= 60 for one in points)
+    assert run.result["tokens"] <= 30 * len(points)
+    assert run.result["forwards"] <= 30 + 2 * len(points)  # as many as one has tokens; each may begin a little later
