@@ -101,12 +101,13 @@ async def per_launch(rt: Runtime, program: Program, n: int, args: Mapping[str, A
 
 
 def resident_mb() -> float:
-    """Memory that this process holds, MB: its proportional set size, so that pages of one file that many instances map
-    count once."""
+    """Memory that this process holds, MB: its proportional set size, so that pages which many instances map count once.
+    Pages of files are left out: the kernel can drop them, and our share of them grows when another process lets go."""
+    held = 0
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
+        if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+            held += int(line.split()[1]) * 1024
+    return held / 1e6
 
 
 async def suspended_mb(program: Program, n: int, home: Path) -> float:
