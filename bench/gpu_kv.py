@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from bench.model_shapes import SHAPES, Shape, write
+from bench.model_shapes import SHAPES, write
 from symphony import param
 from symphony.core.core import Core
 from symphony.core.inspect import Inspector
@@ -34,7 +34,6 @@ from symphony.engine.messages import GREEDY, Batch, EntryCopy, Readings, Row
 SWAP_BOUND = 0.20
 STEP_BOUND = 1.05
 ASK = Readings(sample=GREEDY)
-EIGHT = Shape(4096, 14336, 32, 32, 8, 128, 128256, 8192, tie_word_embeddings=False)
 
 
 def tokens(count: int, vocab: int, seed: int = 0) -> list[int]:
@@ -255,7 +254,7 @@ async def measure(engine: LocalEngine, arguments: argparse.Namespace) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure moves of K/V.")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--shape", default="llama-1b", choices=[*SHAPES, "llama-8b"])
+    parser.add_argument("--shape", default="llama-1b", choices=[*SHAPES])
     parser.add_argument("--layers", type=int, help="fewer layers than the shape has: ratios stay, loading is faster")
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--rows", type=int, nargs="*", default=[1, 64])
@@ -269,7 +268,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=host_tier.PARTS)
     arguments = parser.parse_args()
     host_tier.PART_BYTES, host_tier.PARTS = arguments.part_mib << 20, arguments.parts
-    shape = SHAPES.get(arguments.shape, EIGHT)
+    shape = SHAPES[arguments.shape]
     layers = arguments.layers or shape.num_hidden_layers
     limit = max(shape.max_position_embeddings, 2 * arguments.tokens)
     shape = dataclasses.replace(shape, num_hidden_layers=layers, max_position_embeddings=limit)

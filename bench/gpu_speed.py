@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from bench.model_shapes import SHAPES, Shape
+from symphony.engine.bandwidth import read_speed
 from symphony.engine.config import ModelConfig
 from symphony.engine.model import Transformer
 from symphony_kernels import BackendUnavailable, DecodePlanner, PagedAttention, PoolShape, Ragged, open_attention
@@ -24,10 +25,7 @@ from symphony_kernels.triton import division
 
 DEVICE = torch.device("cuda")
 BF16 = torch.bfloat16
-READ = 4.3e12
-"""Bytes a second that an H200 reads at best."""
-BIG = Shape(4096, 14336, 32, 32, 8, 128, 128256, 8192, tie_word_embeddings=False)
-STEPS = (("llama-1b", SHAPES["llama-1b"], (1, 64, 256)), ("8B", BIG, (1, 64)))
+STEPS = (("llama-1b", (1, 64, 256)), ("llama-8b", (1, 64)))
 ROPE = 1 << 14
 
 
@@ -198,8 +196,11 @@ def config_of(shape: Shape) -> ModelConfig:
 
 def step_table() -> None:
     """Whole decode steps at 1,024 entries, the most probable token drawn within the graph."""
+    read = read_speed()
     print("\nwhole decode step, context 1,024, greedy, ms: graph, what reading weights and K/V takes, attention alone")
-    for name, shape, batches in STEPS:
+    print(f"reading: {read / 1e9:.0f} GB/s")
+    for name, batches in STEPS:
+        shape = SHAPES[name]
         config = config_of(shape)
         model = Transformer(config, RandomWeights(config), BF16)  # type: ignore[arg-type]
         size = (
@@ -216,7 +217,7 @@ def step_table() -> None:
             kv = batch * 1024 * 2 * 8 * 128 * 2 * shape.num_hidden_layers
             alone = decode_time(attention, [1024] * batch) * shape.num_hidden_layers
             print(
-                f"{name:10} {batch:4} {seconds * 1e3:8.3f} {(size + kv) / READ * 1e3:8.3f} {alone * 1e3:8.3f}",
+                f"{name:10} {batch:4} {seconds * 1e3:8.3f} {(size + kv) / read * 1e3:8.3f} {alone * 1e3:8.3f}",
                 flush=True,
             )
             del attention

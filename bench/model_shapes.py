@@ -41,6 +41,7 @@ class Shape:
 SHAPES = {
     "llama-29m": Shape(512, 1536, 8, 8, 4, 64, 8192, 4096),  # the shape that peers were measured with
     "llama-1b": Shape(2048, 8192, 16, 16, 8, 128, 128256, 8192),
+    "llama-8b": Shape(4096, 14336, 32, 32, 8, 128, 128256, 8192, tie_word_embeddings=False),
     "small-gqa": Shape(128, 256, 3, 4, 2, 32),
     "small-mha": Shape(96, 160, 2, 3, 3, 32),
     "small-mqa": Shape(128, 192, 2, 4, 1, 64),

@@ -18,6 +18,7 @@ import click
 from symphony.errors import Invalid
 
 if TYPE_CHECKING:
+    from symphony.bench.engine import Workload
     from symphony.bench.report import Report
     from symphony.engine.local import LocalEngine
 
@@ -62,6 +63,7 @@ def host(as_json: bool, quick: bool, all_cores: bool) -> None:
 @click.option("--decode", is_flag=True, help="Instead: decode steps on a GPU, without LIPs, beside what memory allows.")
 @click.option("--transformers", "attention_there", metavar="ATTENTION", help="Also transformers, with sdpa or another.")
 @click.option("--rows", default=64, show_default=True, help="LIPs at once.")
+@click.option("--workers", default=0, show_default=True, help="Processes that run the LIPs; 0: the host's own.")
 @click.option("--prompt-tokens", default=8, show_default=True)
 @click.option("--new-tokens", default=64, show_default=True)
 @click.option("--rounds", type=int, help="Alternated rounds, of which medians are reported: 3, or 9 with --peers.")
@@ -81,6 +83,7 @@ def engine(
     decode: bool,
     attention_there: str | None,
     rows: int,
+    workers: int,
     prompt_tokens: int,
     new_tokens: int,
     rounds: int | None,
@@ -110,13 +113,16 @@ def engine(
         size, where = (rows, prompt_tokens, new_tokens), str(find_device(device))
         bench_transformers(report, sys.executable, registry.find(model), where, attention_there, size)
     loaded = LocalEngine.load(model, device=device, attention=attention, threads=threads)
-    report.conditions |= loaded.describe()
+    report.conditions |= loaded.describe() | {"workers": str(workers)}
     if decode:
         _decode(report, loaded)
     else:
         guest = (_guests() / "guest.wasm").read_bytes()
         with tempfile.TemporaryDirectory() as home:
-            asyncio.run(bench_engine(report, loaded, Path(home), guest, work, in_loop=in_loop, rounds=rounds or 3))
+            measured = bench_engine(
+                report, loaded, Path(home), guest, work, in_loop=in_loop, rounds=rounds or 3, workers=workers
+            )
+            asyncio.run(measured)
     click.echo(report.as_json() if as_json else report.as_text())
 
 
@@ -282,6 +288,8 @@ def programs(
 
 @bench.command("serving")
 @click.option("--shape", default="llama-29m", show_default=True, help="See bench/model_shapes.py; random weights.")
+@click.option("--model", help="Instead of a shape: a model directory.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--streams", default=64, show_default=True, help="Event streams at once.")
 @click.option("--tokens", default=200, show_default=True, help="Told by each of them.")
 @click.option(
@@ -298,6 +306,8 @@ def programs(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def serving(
     shape: str,
+    model: str | None,
+    device: str,
     streams: int,
     tokens: int,
     sizes: tuple[int, ...],
@@ -306,7 +316,7 @@ def serving(
     rounds: int,
     as_json: bool,
 ) -> None:
-    """What a streamed token costs, and a completion next to the bare engine, on the CPU."""
+    """What a streamed token costs, and a completion next to the bare engine."""
     from symphony.bench.child import ending_on_sigterm
     from symphony.bench.engine import Workload
     from symphony.bench.peers import write_model
@@ -314,18 +324,27 @@ def serving(
     from symphony.bench.serving import bench_completions, bench_streams
     from symphony.engine.local import LocalEngine
 
-    report = Report(f"serving, {shape}", _conditions(str(os.cpu_count())))
+    report = Report(f"serving, {model or shape}", _conditions(str(os.cpu_count())))
     guest = (_guests() / "guest.wasm").read_bytes()
     with ending_on_sigterm(), tempfile.TemporaryDirectory() as home:
         asyncio.run(bench_streams(report, Path(home), streams, tokens, rounds))
-        if sizes:
+        if sizes and model is None:
             write_model(shape, Path(home) / "model")
         for rows in sizes:
-            first, second = (LocalEngine.load(str(Path(home) / "model"), device="cpu", threads=1) for _ in range(2))
             work = Workload(rows, 8, new_tokens)
+            load = partial(LocalEngine.load, model or str(Path(home) / "model"), device=device, threads=1)
+            if device != "cpu":  # else the first one takes what memory there is
+                load = partial(load, pages=_pages(work), host_pages=0)
+            first, second = load(), load()
+            report.conditions |= second.describe()
             asyncio.run(bench_completions(report, (first, second), Path(home), guest, work, rounds, endpoint))
             first.close()
     click.echo(report.as_json() if as_json else report.as_text())
+
+
+def _pages(work: Workload) -> int:
+    """Of 16 tokens or more: four times what all rows need, since pages that were used stay cached."""
+    return 1 + 4 * work.rows * (2 + (work.prompt_tokens + work.new_tokens) // 16)
 
 
 @bench.command("tiny")
