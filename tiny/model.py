@@ -6,13 +6,13 @@ writes it as one.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from tiny import attention
 
 EPSILON = 1e-5
 THETA = 10_000.0
@@ -40,11 +40,12 @@ DRAFT = Shape(4096, 96, 4, 32, 1, 320)
 
 
 class Model(nn.Module):
-    """`forward` takes [N] tokens and positions and the documents' bounds, and returns [N, vocabulary] logits."""
+    """`forward` takes [N] tokens and positions and the documents' bounds, and returns [N, vocabulary] logits.
+    `attend` is one of `attention`."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, attend: attention.Attend = attention.loop) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.attend = shape, attend
         width, layers, wide = shape.hidden_size, shape.num_hidden_layers, shape.intermediate_size
         keys = shape.num_key_value_heads * shape.head_dim
 
@@ -66,21 +67,25 @@ class Model(nn.Module):
         self.register_buffer("sin", angles.sin().float(), persistent=False)
 
     def forward(self, tokens: Tensor, positions: Tensor, bounds: Tensor) -> Tensor:
-        shape = self.shape
+        shape, size = self.shape, self.shape.head_dim
         dtype = torch.bfloat16 if tokens.is_cuda else torch.float32
         cos, sin = self.cos[positions, None], self.sin[positions, None]  # pyright: ignore[reportIndexIssue]
         x = F.embedding(tokens, self.embed).to(dtype)
-        for layer in range(shape.num_hidden_layers):
-            y = _norm(x, self.input_norm[layer])
-            q, k, v = (
-                F.linear(y, matrix[layer].to(dtype)).unflatten(-1, (-1, shape.head_dim))
-                for matrix in (self.q_proj, self.k_proj, self.v_proj)
+        # unbound, not indexed: the gradient of a stack is then stacked once
+        stacks = (self.q_proj, self.k_proj, self.v_proj, self.o_proj, self.gate_proj, self.up_proj, self.down_proj)
+        norms = (self.input_norm.unbind(0), self.post_norm.unbind(0))
+        for q, k, v, o, gate, up, down, input_norm, post_norm in zip(
+            *(stack.unbind(0) for stack in stacks), *norms, strict=True
+        ):
+            mixed = F.linear(_norm(x, input_norm), torch.cat([q, k, v]).to(dtype))
+            asked, keys, values = (
+                part.unflatten(-1, (-1, size)) for part in mixed.split([len(q), len(k), len(v)], dim=-1)
             )
-            attended = _attend(_rotate(q, cos, sin), _rotate(k, cos, sin), v, bounds, shape.max_position_embeddings)
-            x = x + F.linear(attended.flatten(1), self.o_proj[layer].to(dtype))
-            y = _norm(x, self.post_norm[layer])
-            gated = F.silu(F.linear(y, self.gate_proj[layer].to(dtype))) * F.linear(y, self.up_proj[layer].to(dtype))
-            x = x + F.linear(gated, self.down_proj[layer].to(dtype))
+            turned = _rotate(asked, cos, sin), _rotate(keys, cos, sin)
+            attended = self.attend(*turned, values.contiguous(), bounds, shape.max_position_embeddings)
+            x = x + F.linear(attended.flatten(1), o.to(dtype))
+            opened, raised = F.linear(_norm(x, post_norm), torch.cat([gate, up]).to(dtype)).chunk(2, -1)
+            x = x + F.linear(F.silu(opened) * raised, down.to(dtype))
         return F.linear(_norm(x, self.norm), self.embed.to(dtype))
 
 
@@ -92,19 +97,3 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """[N, heads, head_dim], by the angles of each token."""
     a, b = x.float().chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int) -> Tensor:
-    """Causal within each document; `bounds` are where they begin, and the end."""
-    if q.is_cuda:
-        from torch.nn.attention.varlen import varlen_attn
-
-        return cast(Tensor, varlen_attn(q, k, v, bounds, bounds, longest, longest, window_size=(-1, 0)))
-    groups = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-    ends: list[int] = bounds.tolist()
-    parts: list[Tensor] = []
-    for start, end in itertools.pairwise(ends):
-        own_q, own_k, own_v = (t[start:end].transpose(0, 1) for t in (q, k, v))
-        parts.append(F.scaled_dot_product_attention(own_q, own_k, own_v, is_causal=True).transpose(0, 1))
-    return torch.cat(parts)

@@ -29,10 +29,14 @@ def orthogonal(update: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """`step` once the gradients are there. `state` is what a checkpoint has to hold besides the parameters."""
+    """`step` once the gradients are there. `state` is what a checkpoint has to hold besides the parameters.
 
-    def __init__(self, model: nn.Module) -> None:
+    Numbers that change with the steps are on the device, in one tensor: so nothing is compiled twice."""
+
+    def __init__(self, model: nn.Module, compiled: bool = False) -> None:
         self._parameters = dict(model.named_parameters())
+        self._muon = torch.compile(_muon, dynamic=False) if compiled else _muon
+        self._adam = torch.compile(_adam, dynamic=False) if compiled else _adam
         self.state: dict[str, Tensor] = {}
         for name, parameter in self._parameters.items():
             self.state[f"{name}.mean"] = torch.zeros_like(parameter)
@@ -44,30 +48,33 @@ class Optimizer:
         """Step `number` (from 0), all rates times `scale`; gradients are gone afterwards."""
         flat = [p for p in self._parameters.values() if p.dim() < 3]
         nn.utils.clip_grad_norm_(flat, 1.0)
+        momentum = min(0.95, 0.85 + 0.1 * number / 300)
+        known = [1 - beta ** (number + 1) for beta in BETAS]
+        values = [MATRIX_RATE * scale, momentum, EMBED_RATE * scale, NORM_RATE * scale, *known]
+        device = flat[0].device
+        numbers = torch.tensor(values, pin_memory=device.type == "cuda").to(device, non_blocking=True)
         for name, parameter in self._parameters.items():
-            gradient = parameter.grad
+            gradient, mean = parameter.grad, self.state[f"{name}.mean"]
             assert gradient is not None
             if parameter.dim() == 3:
-                self._muon(name, parameter, gradient, number, MATRIX_RATE * scale)
+                self._muon(parameter, gradient, mean, numbers[0], numbers[1])
             else:
-                rate, decay = (
-                    (EMBED_RATE, EMBED_DECAY) if parameter.dim() == 2 and name == "embed" else (NORM_RATE, 0.0)
-                )
-                self._adam(name, parameter, gradient, number, rate * scale, decay)
+                rate, decay = (numbers[2], EMBED_DECAY) if name == "embed" else (numbers[3], 0.0)
+                self._adam(parameter, gradient, mean, self.state[f"{name}.square"], rate, decay, numbers[4:])
             parameter.grad = None
 
-    def _muon(self, name: str, parameter: Tensor, gradient: Tensor, number: int, rate: float) -> None:
-        momentum = min(0.95, 0.85 + 0.1 * number / 300)
-        mean = self.state[f"{name}.mean"]
-        mean.lerp_(gradient, 1 - momentum)
-        update = orthogonal(gradient.lerp(mean, momentum))
-        stretch = max(1.0, parameter.shape[-2] / parameter.shape[-1]) ** 0.5
-        parameter.mul_(1 - rate * MATRIX_DECAY).add_(update, alpha=-rate * stretch)
 
-    def _adam(self, name: str, parameter: Tensor, gradient: Tensor, number: int, rate: float, decay: float) -> None:
-        mean, square = self.state[f"{name}.mean"], self.state[f"{name}.square"]
-        mean.lerp_(gradient, 1 - BETAS[0])
-        square.lerp_(gradient.square(), 1 - BETAS[1])
-        known = [1 - beta ** (number + 1) for beta in BETAS]
-        update = (mean / known[0]) / ((square / known[1]).sqrt() + 1e-10)
-        parameter.mul_(1 - rate * decay).add_(update, alpha=-rate)
+def _muon(parameter: Tensor, gradient: Tensor, mean: Tensor, rate: Tensor, momentum: Tensor) -> None:
+    mean.lerp_(gradient, 1 - momentum)
+    update = orthogonal(gradient.lerp(mean, momentum))
+    stretch = max(1.0, parameter.shape[-2] / parameter.shape[-1]) ** 0.5
+    parameter.mul_(1 - rate * MATRIX_DECAY).sub_(update * (rate * stretch))
+
+
+def _adam(
+    parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, rate: Tensor, decay: float, known: Tensor
+) -> None:
+    mean.lerp_(gradient, 1 - BETAS[0])
+    square.lerp_(gradient.square(), 1 - BETAS[1])
+    update = (mean / known[0]) / ((square / known[1]).sqrt() + 1e-10)
+    parameter.mul_(1 - rate * decay).sub_(update * rate)

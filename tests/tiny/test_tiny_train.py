@@ -13,10 +13,11 @@ import torch
 
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import Batch, Readings, Row
-from tiny import checkpoint, tokens
+from tiny import attention, checkpoint, tokens
 from tiny.export import export
+from tiny.making import Order, making
 from tiny.model import Model, Shape
-from tiny.train import Plan, making, train
+from tiny.train import How, Plan, Training, train
 
 SMALL = Shape(512, 32, 2, 16, 1, 48, 2048)
 PLAN = Plan(steps=30, size=768, warm_up=4, save_every=12)
@@ -38,62 +39,98 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, list[str], Path]:
-    out, told = tmp_path_factory.mktemp("whole"), list[str]()
-    with making(vocabulary, PLAN, workers=0) as batches:
-        model = train("small", SMALL, PLAN, batches, out, tell=told.append)
-    assert model is not None
-    return model, told, out
+def trained(vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    training = Training(SMALL, How())
+    with making(vocabulary, workers=0) as make:
+        assert train(training, PLAN, make, tmp_path_factory.mktemp("whole"), tell=lambda _: None)
+    return training.model
 
 
 def test_batches_are_the_same_for_everybody(vocabulary: Path) -> None:
-    tokenizer = tokens.load(vocabulary)
-    first, again = (tokens.batch(tokenizer, 1, 3, 1000) for _ in range(2))
-    assert first.tokens.tolist() == again.tokens.tolist()
-    assert first.bounds[0] == 0
-    assert first.bounds[-1] == 1000 == len(first.weights)
-    assert all(first.positions[start] == 0 == first.weights[start] for start in first.bounds[:-1])
+    orders = [Order(1, number, 3000, short=False) for number in range(3)]
+    with making(vocabulary, workers=0) as here, making(vocabulary, workers=1) as there:
+        made = list(zip(here(orders), there(orders), strict=True))
+    assert len(made) == 3
+    for first, again in made:
+        assert first.rows.tolist() == again.rows.tolist()
+        assert first.bounds.tolist() == again.bounds.tolist()
+        assert all(first.rows[2, start] == 0 == first.rows[1, start] for start in first.bounds[:-1] if start < 3000)
+    assert {len(batch.bounds) for batch, _ in made} == {len(made[0][0].bounds)}
 
 
-def test_the_loss_falls(vocabulary: Path, trained: tuple[Model, list[str], Path]) -> None:
-    fresh = tokens.batch(tokens.load(vocabulary), PLAN.seed, 1000, PLAN.size)
-    given = (torch.from_numpy(fresh.tokens), torch.from_numpy(fresh.positions))
-    due = torch.from_numpy(fresh.weights)[1:]
+def test_a_batch_of_tiny_documents_ends_with_nothing(vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "LEAST", 3000)
+    packed = tokens.batch(tokens.load(vocabulary), 1, 0, 6000)
+    written = int(packed.bounds[2])
+    assert not packed.rows[:2, written:].any()
+    assert (packed.bounds[1:] - packed.bounds[:-1]).max() <= tokens.LONGEST
+    assert packed.bounds[-1] == 6000
+
+
+def test_what_the_assistant_writes_weighs_more(vocabulary: Path) -> None:
+    known = tokens.load(vocabulary)
+    encoded = known.encode("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n")
+    head = torch.tensor(known.encode("<|im_start|>assistant\n").ids).numpy()
+    ids = torch.tensor(encoded.ids).numpy()
+    found = tokens.weights(ids, head)
+    assert known.decode(ids[found == tokens.TENTHS].tolist(), skip_special_tokens=False) == "Hello<|im_end|>"
+    assert found[0] == 0
+
+
+def test_the_loss_falls(vocabulary: Path, trained: Model) -> None:
+    packed = tokens.batch(tokens.load(vocabulary), PLAN.seed, 1000, PLAN.size)
+    given, due, positions = torch.from_numpy(packed.rows).long()
 
     def loss(model: Model) -> float:
         with torch.no_grad():
-            logits = model(*given, torch.tensor(fresh.bounds, dtype=torch.int32))[:-1]
-        return float(
-            (torch.nn.functional.cross_entropy(logits, given[0][1:], reduction="none") * due).sum() / due.sum()
-        )
+            logits = model(given, positions, torch.from_numpy(packed.bounds))[:-1]
+        each = torch.nn.functional.cross_entropy(logits, given[1:], reduction="none")
+        return float((each * due[1:]).sum() / due.sum())
 
-    assert loss(trained[0]) < loss(Model(SMALL)) - 0.2
+    assert loss(trained) < loss(Model(SMALL)) - 0.2
 
 
-def test_a_training_that_is_cut_goes_on_exactly(
-    vocabulary: Path, trained: tuple[Model, list[str], Path], tmp_path: Path
-) -> None:
-    pieces = 0
-    model: Model | None = None
-    with making(vocabulary, PLAN, workers=0) as batches:
-        while model is None:
+def test_a_training_that_is_cut_goes_on_exactly(vocabulary: Path, trained: Model, tmp_path: Path) -> None:
+    pieces, finished = 0, False
+    training = Training(SMALL, How())
+    with making(vocabulary, workers=0) as make:
+        while not finished:
+            training = Training(SMALL, How())
+            training.resume(tmp_path / "state")
             until = time.monotonic() if pieces < 2 else float("inf")
-            model = train("small", SMALL, PLAN, batches, tmp_path, until=until, tell=lambda _: None)
+            finished = train(training, PLAN, make, tmp_path / "state", until, tell=lambda _: None)
             pieces += 1
     assert pieces == 3
-    for name, tensor in trained[0].state_dict().items():
-        assert torch.equal(tensor, model.state_dict()[name]), name
+    assert training.planned == PLAN.steps
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, training.model.state_dict()[name]), name
 
 
-def test_a_draft_learns_of_its_teacher(
-    vocabulary: Path, trained: tuple[Model, list[str], Path], tmp_path: Path
-) -> None:
+def test_finding_the_pace_changes_nothing(vocabulary: Path) -> None:
+    fresh, measured = Training(SMALL, How()), Training(SMALL, How())
+    packed = [tokens.batch(tokens.load(vocabulary), 1, number, 500) for number in range(2)]
+    assert measured.pace(packed[0]) > 0
+    for training in (fresh, measured):
+        training.step(packed[1], 1.0)
+    for name, tensor in fresh.model.state_dict().items():
+        assert torch.equal(tensor, measured.model.state_dict()[name]), name
+
+
+def test_a_draft_learns_of_its_teacher(vocabulary: Path, trained: Model, tmp_path: Path) -> None:
     told: list[str] = []
-    teacher = trained[0].requires_grad_(False)
-    with making(vocabulary, PLAN, workers=0) as batches:
-        train("draft", SMALL, Plan(3, 512), batches, tmp_path, teacher=teacher, tell=told.append)
-    assert told[-1].startswith("draft: step 3 of 3")
-    teacher.requires_grad_(True)
+    training = Training(SMALL, How(), trained.requires_grad_(False))
+    with making(vocabulary, workers=0) as make:
+        assert train(training, Plan(3, 512), make, tmp_path, tell=told.append)
+    assert told[-1].startswith("step 3 of 3")
+    trained.requires_grad_(True)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_ways_of_attention_agree() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(40, heads, 16) for heads in (4, 2, 2))
+    bounds = torch.tensor([0, 7, 8, 31, 40, 40], dtype=torch.int32)
+    torch.testing.assert_close(attention.flex(q, k, v, bounds, 40), attention.loop(q, k, v, bounds, 40))
 
 
 def test_files_of_a_checkpoint_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,12 +147,10 @@ def test_files_of_a_checkpoint_are_small(tmp_path: Path, monkeypatch: pytest.Mon
         checkpoint.save(tmp_path / "other", {"5000": torch.zeros(1250)}, {})
 
 
-def test_what_is_exported_is_the_model(
-    vocabulary: Path, trained: tuple[Model, list[str], Path], tmp_path: Path
-) -> None:
+def test_what_is_exported_is_the_model(vocabulary: Path, trained: Model, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    model = trained[0]
+    model = trained
     export(model, vocabulary, tmp_path / "hf", torch.float32)
     ids = tokens.load(vocabulary).encode("<|im_start|>user\nWhat is 17 + 26?<|im_end|>\n").ids
     bounds = torch.tensor([0, len(ids)], dtype=torch.int32)
