@@ -35,7 +35,7 @@ def flex(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int) -> Tenso
 
     mask = create_block_mask(seen, None, None, many, many, device=q.device)
     asking, keys, values = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
-    attended = cast(Tensor, flex_attention(asking, keys, values, block_mask=mask, enable_gqa=True))
+    attended = flex_attention(asking, keys, values, block_mask=mask, enable_gqa=True)
     return attended.squeeze(0).transpose(0, 1)
 
 
