@@ -27,7 +27,7 @@ _MARK = b"# /// script"
 
 def packages_of(content: bytes) -> list[str]:
     """What a source names, in the words of pip. Raises `InvalidProgram` where it says it wrongly."""
-    return requirements_of(text_of(content), None) if _MARK in content and not is_wasm(content) else []
+    return requirements_of(text_of(content), None) if not is_wasm(content) and _MARK in content else []
 
 
 def refuse(content: bytes) -> None:
