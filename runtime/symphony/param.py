@@ -47,6 +47,14 @@ WORKER_EXIT_SECONDS = 5.0
 """Seconds that a worker has to end by itself."""
 MAX_WORKER_PAUSE_SECONDS = 30.0
 """Seconds at most between two attempts to replace a worker."""
+WORKER_PING_SECONDS = 5.0
+"""Seconds between two questions to a worker whether it is there..."""
+WORKER_SILENCE_SECONDS = 30.0
+"""...and for how long it may leave them unanswered before it counts as hung, and is killed and replaced..."""
+WORKER_START_SECONDS = 120.0
+"""...while it starts."""
+WORKER_WAIT_SECONDS = 60.0
+"""Seconds that programs wait for a worker where all were lost."""
 DRAIN_NS = 2_000_000
 """Nanoseconds of CPU that guests may use before the event loop gets its turn."""
 MAX_OUTPUT_BACKLOG = 1 << 20

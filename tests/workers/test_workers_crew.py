@@ -20,7 +20,9 @@ from symphony.errors import Cancelled, TimedOut, Unavailable
 from symphony.param import MAX_WORKER_PAUSE_SECONDS
 from symphony.process.process import LaunchOptions, Process
 from symphony.sandbox.config import SandboxConfig
-from symphony.workers.crew import Crew, Worker, how_it_ended, pause_after
+from symphony.workers import lobby
+from symphony.workers.crew import Crew, how_it_ended, pause_after
+from symphony.workers.worker import Worker
 
 CACHE = Path(__file__).resolve().parents[2] / "build" / "test-programs"
 WORKERS = 3
@@ -306,7 +308,7 @@ def test_a_worker_is_replaced_once_that_is_possible_again(host: Host, monkeypatc
         process = await started(runtime, SLEEP, {})
         number = _worker(runtime, process)
         with monkeypatch.context() as patch:
-            patch.setattr("symphony.workers.crew.socket.socketpair", scarce)
+            patch.setattr("symphony.workers.worker.socket.socketpair", scarce)
             kill_worker_of(runtime, process)
             with pytest.raises(Unavailable, match="was lost"):
                 await process.wait()
@@ -316,25 +318,114 @@ def test_a_worker_is_replaced_once_that_is_possible_again(host: Host, monkeypatc
     host.run(scenario)
 
 
-def test_a_worker_that_is_starting_takes_guests_only_where_no_other_serves(host: Host) -> None:
+def test_a_worker_that_is_starting_takes_no_guests(host: Host) -> None:
     async def scenario(runtime: Runtime) -> None:
         assert runtime.crew is not None
-        first, *others = runtime.crew.workers
+        first = runtime.crew.workers[0]
         first.serving = False
         try:
             runs = [await started(runtime, SLEEP, {}) for _ in range(4)]
             assert not first.guests, "although it has the fewest"
-            for worker in others:
-                worker.serving = False
-            runs.append(await started(runtime, SLEEP, {}))
-            assert len(first.guests) == 1
         finally:
-            for worker in runtime.crew.workers:
-                worker.serving = True
+            first.serving = True
         for process in runs:
             await process.kill()
 
     host.run(scenario)
+
+
+def test_programs_wait_for_a_worker_where_all_were_lost(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for ever; and what ends meanwhile is not begun."""
+
+    async def scenario(runtime: Runtime) -> None:
+        crew = runtime.crew
+        assert crew is not None
+        for worker in crew.workers:
+            worker.serving = False
+        try:
+            with pytest.raises(Unavailable, match="are being replaced"):
+                await runtime.ready()
+            runs = [await runtime.spawn(COMPLETE) for _ in range(2)]
+            gone = await runtime.spawn(SLEEP)
+            assert [guests for _, _, guests in states(runtime)] == [0, 0, 0]
+            await until(lambda: runtime.view(runs[0]).state == "blocked")
+            await gone.kill()
+            assert len(crew.lobby) == 2
+            monkeypatch.setattr(lobby, "WORKER_WAIT_SECONDS", 0.01)
+            with pytest.raises(Unavailable, match=r"none was back within 0\.01 s") as error:
+                await runtime.run(COMPLETE)
+            assert error.value.retry_after == 1
+        finally:
+            for worker in crew.workers:
+                worker._ready()
+        for process in runs:
+            assert (await process.wait())["tokens"] > 40
+
+    host.run(scenario)
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(runtime: Runtime) -> None:
+        assert runtime.crew is not None
+        process = await started(runtime, SLEEP, {})
+        beside = [await started(runtime, SLEEP, {}) for _ in range(WORKERS - 1)]
+        worker = runtime.crew.workers[_worker(runtime, process) - 1]
+        os.kill(worker.pid, signal.SIGSTOP)
+        with monkeypatch.context() as patch:
+            patch.setattr("symphony.workers.worker.WORKER_PING_SECONDS", 0.01)
+            patch.setattr("symphony.workers.worker.WORKER_SILENCE_SECONDS", 0.05)
+            worker.ping()
+            with pytest.raises(Unavailable, match=f"worker {worker.number}, which ran the program, does not answer"):
+                await process.wait()
+        await until(lambda: worker.serving)
+        assert all(not other.state.ended for other in beside)
+        for other in beside:
+            await other.kill()
+
+    host.run(scenario)
+    assert "ended with SIGKILL" in caplog.text
+
+
+def test_a_worker_whose_guests_compute_answers(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(runtime: Runtime) -> None:
+        crew = runtime.crew
+        assert crew is not None
+        spinners = [await runtime.spawn(SPIN) for _ in range(WORKERS)]
+        await until(lambda: all(spinner.cpu_ns > 0 for spinner in spinners))
+        monkeypatch.setattr("symphony.workers.worker.WORKER_PING_SECONDS", 60.0)
+        for _ in range(5):
+            for worker in crew.workers:
+                worker.ping()
+                assert worker.unanswered > 0
+            await until(lambda: not any(worker.unanswered for worker in crew.workers))
+        for spinner in spinners:
+            await spinner.kill()
+
+    host.run(scenario)
+
+
+def test_a_worker_that_hangs_while_it_starts_stops_the_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symphony.workers.worker.WORKER_PING_SECONDS", 0.01)
+    monkeypatch.setattr("symphony.workers.worker.WORKER_START_SECONDS", 0.02)
+
+    async def begin(worker: Worker) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        worker._child = await asyncio.create_subprocess_exec("/bin/sleep", "60", pass_fds=[theirs.fileno()])
+        theirs.close()
+        return ours
+
+    async def boot() -> None:
+        crew = Crew(1, SandboxConfig(), {}, {}, lambda process, error: None)
+        try:
+            await crew.start()
+        finally:
+            await crew.close()
+
+    monkeypatch.setattr(Worker, "_begin", begin)
+    with pytest.raises(Unavailable, match="worker 1 ended while it was starting"):
+        asyncio.run(boot())
 
 
 def test_a_worker_that_is_lost_while_others_start_stops_the_boot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +483,7 @@ def test_how_a_worker_ended() -> None:
 
 
 def test_a_worker_that_cannot_start_stops_the_boot_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("symphony.workers.crew.sys.executable", "/bin/false")
+    monkeypatch.setattr("symphony.workers.worker.sys.executable", "/bin/false")
     config = Config(cache=CACHE, workers=2)
 
     async def boot() -> None:
@@ -401,7 +492,7 @@ def test_a_worker_that_cannot_start_stops_the_boot_and_says_so(tmp_path: Path, m
 
     with pytest.raises(Unavailable, match=r"worker [12] ended while it was starting"):
         asyncio.run(boot())
-    monkeypatch.setattr("symphony.workers.crew.sys.executable", "/no/such/python")
+    monkeypatch.setattr("symphony.workers.worker.sys.executable", "/no/such/python")
     with pytest.raises(Unavailable, match="a worker cannot be started: No such file"):
         asyncio.run(boot())
 
@@ -411,20 +502,3 @@ def test_a_worker_that_keeps_failing_is_replaced_ever_more_slowly() -> None:
     assert pauses[:3] == [0.0, 0.1, 0.2]
     assert pauses == sorted(pauses)
     assert pauses[-1] == MAX_WORKER_PAUSE_SECONDS
-
-
-def test_a_host_without_workers_is_not_ready_and_begins_nothing(host: Host) -> None:
-    async def scenario(runtime: Runtime) -> None:
-        assert runtime.crew is not None
-        await runtime.ready()
-        for worker in runtime.crew.workers:
-            worker.up = worker.serving = False
-        try:
-            for refused in (runtime.ready(), runtime.run(COMPLETE)):
-                with pytest.raises(Unavailable, match="are being replaced"):
-                    await refused
-        finally:
-            for worker in runtime.crew.workers:
-                worker.up = worker.serving = True
-
-    host.run(scenario)

@@ -21,7 +21,7 @@ from symphony.sandbox.sandbox import Sandbox
 from symphony.workers.guests import Guests, handlers
 from symphony.workers.link import Link
 from symphony.workers.pieces import Pieces, Table
-from symphony.workers.protocol import ANSWER, BEGIN, HELLO, KILL, READY
+from symphony.workers.protocol import ANSWER, BEGIN, HELLO, KILL, PING, PONG, READY
 
 EXPENDABLE = 500
 """Of the 1000 by which the kernel, short of memory, finds whom to end: so much more than the host."""
@@ -52,6 +52,8 @@ class Office:
             guests.begin(*values)
         elif kind == KILL:
             guests.kill(*values)
+        elif kind == PING:
+            self._link.send((PONG,))
 
     def _begin(self, config: dict[str, Any], weights: dict[str, float], models: list[tuple[str, Table]]) -> None:
         spelling = {name: Pieces(*table) for name, table in models}

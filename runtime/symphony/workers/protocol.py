@@ -4,12 +4,14 @@
                         BEGIN   pid, code, argument, ...    run a program
                         ANSWER  pid, ns, status, value      of the syscall that the guest waits in; ns: CPU it cost here
                         KILL    pid                         end it, and say no more of it
+                        PING                                whether it is there
     worker to host      READY                               programs can begin
                         CALL    pid, syscall, values, ns    a guest's syscall; ns: its CPU since the last report
                         DROP    pid, number                 a guest let go of an object of the host's
                         USED    pid, ns                     CPU of a guest that makes no syscall
                         TURN    pid, began, ended           of a guest whose timeline is recorded
                         END     pid, outcome, values, ns    of a guest
+                        PONG                                it is there
 
 The boundary is the syscall itself: a guest has at most one in flight, and everything that the handlers of `syscall/`
 know stays with the host. What needs nothing but the guest's own process is answered where the guest is: clocks, random
@@ -27,8 +29,8 @@ from symphony.syscall.table import HANDLERS
 from symphony.syscall.values import Handler
 from symphony.workers.packing import Move, packer, unpacker
 
-HELLO, BEGIN, ANSWER, KILL = range(4)
-READY, CALL, DROP, USED, TURN, END = range(6)
+HELLO, BEGIN, ANSWER, KILL, PING = range(5)
+READY, CALL, DROP, USED, TURN, END, PONG = range(7)
 OK, ERROR, FATAL = range(3)
 """How a syscall ended: with a value, with an error for the guest, or with a bug of the host."""
 RETURNED, TRAPPED, FAILED, EXITED = range(4)

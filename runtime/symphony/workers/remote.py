@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from symphony.errors import Cancelled, InternalError, SymphonyError
 from symphony.sandbox.drive import attach
@@ -46,10 +46,23 @@ if TYPE_CHECKING:
     from symphony.process.process import Process
     from symphony.sandbox.config import InstanceLimits
     from symphony.sandbox.sandbox import LoadedProgram
-    from symphony.workers.crew import Worker
 
 _log = logging.getLogger(__name__)
 _clock = time.thread_time_ns
+
+
+class Place(Protocol):
+    """Where a guest is: a worker, or the lobby in which it waits for one."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether guests run here."""
+        ...
+
+    def send(self, message: Sequence[Any]) -> None: ...
+    def forget(self, pid: int) -> None:
+        """That guest has ended. No-op the second time."""
+        ...
 
 
 class Remote:
@@ -60,19 +73,22 @@ class Remote:
 
     def __init__(
         self,
-        worker: Worker,
+        place: Place,
         program: LoadedProgram,
         caller: Process,
         limits: InstanceLimits,
         on_wake: Callable[[Any], None],
+        on_ready: Callable[[Remote], None],
     ) -> None:
+        """`on_ready`: a syscall can begin, or go on: `go_on` will do it."""
+        self.place = place
         self.caller = caller
         self.outcome: Outcome | None = None
         self.timeline: Timeline | None = None
-        self._worker = worker
         self._code = str(program.code)
         self._limits = limits
         self._on_wake = on_wake
+        self._on_ready = on_ready
         self._things: dict[int, Any] = {}
         """The objects behind the guest's handles."""
         self._last = 0
@@ -95,7 +111,7 @@ class Remote:
         process, limits = self.caller, self._limits
         head = (BEGIN, process.pid, self._code, argument, process.tenant, process.options.nice, process.environment)
         bounds = (limits.memory_bytes, limits.fuel, limits.handles)
-        self._worker.send((*head, bounds, process.started_ns, self.timeline is not None))
+        self.place.send((*head, bounds, process.started_ns, self.timeline is not None))
 
     def turn(self) -> Turn:
         """Harmless: says whether it has ended."""
@@ -104,7 +120,7 @@ class Remote:
     def kill(self, error: SymphonyError) -> None:
         """End it now, in any state; releases everything."""
         if not self._ended:
-            self._worker.send((KILL, self.caller.pid))
+            self.place.send((KILL, self.caller.pid))
             self._end(Failed(error))
 
     @property
@@ -115,7 +131,7 @@ class Remote:
     @property
     def away(self) -> bool:
         """Whether it is the guest's turn, not a syscall's."""
-        return self._crossing is None and not self._ended
+        return self._crossing is None and not self._ended and self.place.serving
 
     # ---- `packing.Handles`
     def number(self, thing: Any) -> int:
@@ -138,7 +154,7 @@ class Remote:
         self._values = values
         if self.timeline is not None:
             self.timeline.asked(crossing.key)
-        self._worker.crew.ready(self)
+        self._on_ready(self)
 
     def go_on(self) -> None:
         """Begin the syscall, or look whether what it waited for is there."""
@@ -218,7 +234,7 @@ class Remote:
     def _wake(self, _: object = None) -> None:
         if not self._woken and not self._ended:
             self._woken = True
-            self._worker.crew.ready(self)
+            self._on_ready(self)
 
     def _answer(self, value: Any) -> None:
         crossing = self._crossing
@@ -243,7 +259,7 @@ class Remote:
         if self.timeline is not None:
             self.timeline.answered()
         spent = self._spent + _clock() - self._began
-        self._worker.send((ANSWER, self.caller.pid, spent, status, value))
+        self.place.send((ANSWER, self.caller.pid, spent, status, value))
         self._crossing = self._coroutine = self._awaited = None
 
     def _end(self, outcome: Outcome) -> None:
@@ -252,7 +268,7 @@ class Remote:
         self.outcome = outcome
         if self.timeline is not None:
             self.timeline.answered()
-        self._worker.forget(self.caller.pid)
+        self.place.forget(self.caller.pid)
         coroutine, awaited = self._coroutine, self._awaited
         self._crossing = self._values = self._coroutine = self._awaited = None
         if isinstance(awaited, Suspension):
