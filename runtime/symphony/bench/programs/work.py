@@ -56,7 +56,7 @@ class Application:
     jobs: int
     at_once: int
     chained: bool
-    """Later calls of the model build on earlier ones; else it is a single call."""
+    """The model's answer builds on earlier calls, or on several files; else it is a single call."""
     drawn: bool = False
     """Tokens are drawn, so that a library without our noise writes other ones."""
     read: Callable[[], list[Job]] | None = None
@@ -185,7 +185,9 @@ APPLICATIONS = (
     Application("tree", "tree of thought", _tree, 8, 8, chained=True, drawn=True),
     Application("best_of", "best of 8", _best_of, 8, 8, chained=False, drawn=True),
     Application("prefix_tree", "prefix tree, 8 x 8 prompts", _prefix_tree, 2, 1, chained=True),
-    Application("rag", f"questions about one of {DOCUMENTS} documents", _rag, 64, 16, chained=True, read=_read_library),
+    Application(
+        "rag", f"questions about one of {DOCUMENTS} documents", _rag, 64, 16, chained=False, read=_read_library
+    ),
     Application(
         "shelf", f"questions about {TOGETHER} of {DOCUMENTS} documents", _shelf, 64, 16, chained=True, read=_read_shelf
     ),
