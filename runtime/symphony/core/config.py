@@ -50,6 +50,9 @@ class CoreConfig:
     timer_resolution: float = TIMER_RESOLUTION
     pipelined: bool | None = None
     """Whether steps are launched before the ones before them are over; None: where the engine gains by it."""
+    guesses: bool = True
+    """Whether the rows of guests that say the most probable token are launched before they say it, where steps are
+    launched ahead (`guess`)."""
     room: RoomLimits = field(default_factory=RoomLimits)
     tenant_page_share: float = TENANT_PAGE_SHARE
     tenant_slot_share: float = TENANT_SLOT_SHARE

@@ -78,6 +78,7 @@ class Core(Predicting):
                 self._config.room,
                 engine.pipelined if pipelined is None else pipelined,
                 pace,
+                self._config.guesses,
             )
         self._durable = Durable(self._kvfs, self._tree, self._loops, store, self._config.disk)
         staging = Staging(self._kvfs, self._durable)

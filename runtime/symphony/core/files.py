@@ -106,6 +106,7 @@ class Files:
         """Make a file another session's, of the same tenant, under the same id. Nothing may be in flight on it."""
         giver, taker = self._session(session), self._session(to)
         handle = self._handle(giver, file)
+        handle.loop.disturb(handle)
         if giver.who.tenant != taker.who.tenant or handle.operation is not None:
             raise Invalid("this file cannot change hands", "hand over a fork of it, to a session of the same tenant")
         del giver.files[file]
@@ -164,7 +165,9 @@ class Files:
     async def link(self, session: int, file: int, path: str) -> None:
         """Give the file itself a further name. Raises Exists, PermissionDenied, Invalid, LimitExceeded."""
         owner = self._session(session)
-        self._tree.link(owner.who, self._handle(owner, file).file, path)
+        handle = self._handle(owner, file)
+        handle.loop.disturb(handle)
+        self._tree.link(owner.who, handle.file, path)
 
     async def set_mode(self, session: int, file: int, mode: Mode) -> None:
         """Say who may do what. Raises PermissionDenied unless the file is the session's principal's own."""
@@ -244,6 +247,7 @@ class Files:
     async def _quiet(self, session: int, file: int) -> File:
         """The file, once no cancelled operation is on it: as a rule at once."""
         handle = self._handle(self._session(session), file)
+        handle.loop.disturb(handle)
         if handle.loop.dying:
             await handle.loop.quiet(handle.file)
             self._handle(self._session(session), file)  # it may have been closed meanwhile
@@ -272,6 +276,7 @@ class Files:
         return number
 
     def _close(self, handle: Handle) -> None:
+        handle.loop.disturb(handle)
         if handle.operation is not None:
             self._cancel(handle.operation)
         handle.loop.dispatch.gone(handle)

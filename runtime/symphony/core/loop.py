@@ -22,14 +22,14 @@ from collections.abc import Callable, Sequence
 
 from symphony.core.drafts import DraftModel
 from symphony.core.generation import Generation
-from symphony.core.meter import Meter
+from symphony.core.guess import Guess
+from symphony.core.guessing import Guessing
 from symphony.core.operation import Operation, Prediction, Transfer
-from symphony.core.operations import Operations
 from symphony.core.room import Room
 from symphony.core.step import Plan, Step
 from symphony.core.victims import RoomLimits
 from symphony.engine.engine import Engine
-from symphony.engine.messages import Batch, EntryCopy, RowResult
+from symphony.engine.messages import Batch, EntryCopy, Reading, RowResult
 from symphony.errors import InternalError, SymphonyError
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.kvfs import Kvfs
@@ -41,11 +41,13 @@ from symphony.sched.dispatch import Dispatch
 
 _log = logging.getLogger(__name__)
 
+Untold = tuple[Prediction, int, Sequence[Reading]]
+"""A prediction that is complete, of which nobody has heard: the tokens of its row, and what came of it."""
 TIMER_RESOLUTION = 1e-3
 """Seconds; the event loop rounds shorter waits up to this."""
 
 
-class StepLoop(Operations):
+class StepLoop(Guessing):
     """All methods belong to the event-loop thread; only `run` suspends."""
 
     def __init__(
@@ -60,8 +62,11 @@ class StepLoop(Operations):
         limits: RoomLimits | None = None,
         pipelined: bool = False,
         pace: Pace | None = None,
+        guesses: bool = False,
     ) -> None:
-        super().__init__(arena, kvfs, dispatch, clock)
+        """`guesses`: whether it runs ahead of guests (`guess`); where tenants have a limit of tokens it does not."""
+        paced = pace is not None and bool(pace.limits)
+        super().__init__(arena, kvfs, dispatch, clock, engine.info.context_limit, guesses and pipelined and not paced)
         self.engine = engine
         self.info = engine.info
         self.audit: Callable[[], None] | None = None
@@ -70,14 +75,12 @@ class StepLoop(Operations):
         self.flight: deque[Step] = deque()
         """Steps that are not over, oldest first."""
         self.room = Room(engine, kvfs, arena, self, clock, limits or RoomLimits())
-        self.steps = 0
-        self.meter = Meter()
         self._batches = batches
         self._depth = 2 if pipelined else 1
         self._over = 0.0
         """When the last step was over."""
         self._closed = False
-        self._pace = pace if pace is not None and pace.limits else None
+        self._pace = pace if paced else None
         """Of tenants' tokens; None: nobody has a limit."""
         self._held: float | None = None
         """Seconds until somebody may go on who had more than its pace gives; of the last `_schedule`."""
@@ -102,7 +105,9 @@ class StepLoop(Operations):
                     self._launch(self._schedule())
                 if self.flight:
                     results = await self.flight[0].over()
-                    self._resume(self.flight.popleft(), results)
+                    untold = self._resume(self.flight.popleft(), results)
+                    if untold:
+                        self._run_ahead(untold)
                     if self.audit is not None and not self.active:
                         self.audit()
                 elif self.active:
@@ -112,9 +117,19 @@ class StepLoop(Operations):
                 await self._give_up(e)
             await asyncio.sleep(0)  # guests go on, also where the engine did not suspend
 
+    def _run_ahead(self, untold: Sequence[Untold]) -> None:
+        """Launch the guesses, so that the device has something to do while guests are told, and think."""
+        now = self.clock()
+        try:
+            if not self.flight or self._goes_on():
+                self._launch(self._schedule())
+        finally:
+            for operation, count, readings in untold:
+                self._tell(operation, count, readings, now)
+
     async def _collect(self) -> None:
         """Wait until a step should start, or until closed."""
-        while not self._closed:
+        while not self._closed and not self._fresh:
             if not self.active:
                 self._urgent = False
                 self._wake_at = 1
@@ -137,7 +152,15 @@ class StepLoop(Operations):
         ready = self.room.admit()
         if self._pace is not None:
             ready = self._paced(self._pace, ready)
+        if self._fresh:
+            ready += self._guessed_rows(ready)
         return self._batches.plan(ready, self.clock()) if ready else []
+
+    def _guessed_rows(self, ready: Sequence[Operation]) -> list[Guess]:
+        """Guesses go along where there is room for all, and nobody waits for pages."""
+        limits = self._batches.limits
+        room = min(limits.rows - len(ready), limits.tokens - sum([operation.work for operation in ready]))
+        return self._take_fresh(0 if self.room.starved else room)
 
     def _paced(self, pace: Pace, ready: Sequence[Operation]) -> list[Operation]:
         """Those whose tenants have paid for what they had."""
@@ -186,9 +209,10 @@ class StepLoop(Operations):
         poison, self.arena.freed = list(dict.fromkeys(self.arena.freed or ())), []
         return poison
 
-    def _resume(self, step: Step, results: Sequence[RowResult] | Exception) -> None:
-        """The oldest step is over: everybody gets what is his."""
-        now = self.clock()
+    def _resume(self, step: Step, results: Sequence[RowResult] | Exception) -> list[Untold]:
+        """The oldest step is over: everybody gets what is his; but those behind whom a guess is made are to be told."""
+        now, guesses = self.clock(), self._guesses
+        untold: list[Untold] = []
         self.steps += 1
         step.land()
         self.room.poisoning = any(other.poisons for other in self.flight)
@@ -202,8 +226,16 @@ class StepLoop(Operations):
                 if operation.drawn < operation.horizon and self._passes(operation, count, result):
                     continue
                 try:
-                    if type(operation) is not Prediction or not self._answers(operation, count, result, now):
-                        self._absorb(operation, count, result, now)
+                    if isinstance(operation, Guess) and (operation.stale or not operation.asked):
+                        self._heed(operation, result)
+                        continue
+                    if type(operation) is Prediction or type(operation) is Guess:
+                        if guesses and self._foretell(operation, count, result):
+                            untold.append((operation, count, result.readings))
+                            continue
+                        if self._answers(operation, count, result, now):
+                            continue
+                    self._absorb(operation, count, result, now)
                 except SymphonyError as e:
                     self.fail(operation, e)
                 except Exception as e:
@@ -212,6 +244,7 @@ class StepLoop(Operations):
             self._copied(step.copying)
         self._since = now
         self._urgent = any(o.free_running or o.work > IN_LOOP_TOKENS for o in self.active)
+        return untold
 
     def _measure(self, step: Step, now: float) -> None:
         """What steps take; one that was launched early began when the one before it was over."""
@@ -236,6 +269,8 @@ class StepLoop(Operations):
         for operation, _ in step.plan:
             if not operation.running:
                 self.room.suspend(operation)
+            if isinstance(operation, Guess) and self._outlives(operation):
+                continue
             if operation.cancelled or operation.doom or not (spared or operation.complete()):
                 self.fail(operation, operation.doom or error)
         for operation in step.copying:
@@ -260,28 +295,20 @@ class StepLoop(Operations):
 
     def _answers(self, operation: Prediction, count: int, result: RowResult, now: float) -> bool:
         """What `_absorb` does of a prediction that one row completes, which most are, sooner. False: it is not that."""
-        file, session, readings = operation.file, operation.session, result.readings
-        total, asked = len(file.tokens), len(operation.wanted)
+        file, readings = operation.file, result.readings
+        total = len(file.tokens)
         if (
             file.computed + count != total
             or result.error is not None
-            or len(readings) != asked
+            or len(readings) != len(operation.wanted)
             or operation.answers
             or operation.cancelled
             or operation.doom is not None
         ):
             return False
         self._kvfs.commit(file, total)
-        usage, meter = session.usage, self.meter
-        usage.prompt_tokens += count
-        meter.prompt += count
-        if operation.readings.sample is not None:
-            usage.generated_tokens += asked
-            meter.generated += asked
-        if session.last_step != self.steps:
-            session.last_step = self.steps
-            usage.forwards += 1
-        self._answer(operation, readings, now)
+        self._settled(operation, now)
+        self._tell(operation, count, readings, now)
         return True
 
     def _absorb(self, operation: Operation, count: int, result: RowResult, now: float) -> None:
@@ -332,6 +359,11 @@ class StepLoop(Operations):
         self._kvfs.retire(self.arena, made=False)
         self.room.launch()
         self.room.poisoning = False
+        for guess in list(self.guesses):
+            running, guess.running = guess.running, 0
+            if running:
+                self.room.suspend(guess)
+            self._end(guess)
         for operation in [*self.active, *self.parked]:
             touched, operation.running = operation in self.active or operation.running > 0, 0
             if touched:

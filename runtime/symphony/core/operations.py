@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from symphony.core.drafts import DraftModel
 from symphony.core.generation import Generation
 from symphony.core.messages import Reading
+from symphony.core.meter import Meter
 from symphony.core.operation import Operation, Prediction, Transfer
 from symphony.errors import Cancelled, SymphonyError
 from symphony.kvfs.arena import Arena
@@ -40,6 +41,8 @@ class Operations:
         """Generations that wait for their guest or their drafts; drafts that nobody asks for."""
         self.dying: dict[File, Operation] = {}
         """Cancelled operations whose steps are not over."""
+        self.steps = 0
+        self.meter = Meter()
         self._kvfs = kvfs
         self._urgent = False
         """A row that must not wait is there."""
@@ -94,7 +97,8 @@ class Operations:
         """After progress: deliver what is there; leave the active ones if there is nothing more to do."""
         if isinstance(operation, Prediction):
             if operation.complete():
-                self._answer(operation, operation.answers, now)
+                self._settled(operation, now)
+                self._deliver(operation, operation.answers, now)
         elif isinstance(operation, Generation):
             if operation.finish is not None and operation.drafter is not None:
                 operation.drafter.stop()
@@ -116,14 +120,33 @@ class Operations:
             operation.since = self.clock()
             self.submit(operation)
 
-    def _answer(self, operation: Prediction, readings: Sequence[Reading], now: float) -> None:
-        """It is complete."""
-        file, handle = operation.file, operation.handle
+    def _settled(self, operation: Prediction, now: float) -> None:
+        """It is complete: its file has all that it computed."""
+        file = operation.file
         self._kvfs.settle(file, len(file.tokens))
-        del self.active[operation]
-        operation.session.operations.pop(operation.id, None)
-        handle.operation = None
         file.touched = now
+        self.active.pop(operation, None)
+        operation.handle.operation = None
+
+    def _tell(self, operation: Prediction, count: int, readings: Sequence[Reading], now: float) -> None:
+        """One row of `count` tokens has completed it: count them, and give the answer."""
+        session, meter = operation.session, self.meter
+        usage = session.usage
+        usage.prompt_tokens += count
+        meter.prompt += count
+        if operation.readings.sample is not None:
+            usage.generated_tokens += len(readings)
+            meter.generated += len(readings)
+        if session.last_step != self.steps:
+            session.last_step = self.steps
+            usage.forwards += 1
+        self._deliver(operation, readings, now)
+
+    def _deliver(self, operation: Prediction, readings: Sequence[Reading], now: float) -> None:
+        handle = operation.handle
+        operation.session.operations.pop(operation.id, None)
+        top = readings[-1].top_ids if readings else ()
+        handle.expected = top[0] if top else -1
         self.dispatch.answered(handle, now)
         self.deliver(operation.id, list(readings))
 

@@ -11,6 +11,7 @@ from functools import partial
 
 from symphony.core.checks import check_context, check_ids, check_readings, wanted_entries
 from symphony.core.files import Files
+from symphony.core.guess import judge
 from symphony.core.kept import KeptRows
 from symphony.core.loop import StepLoop
 from symphony.core.messages import Part, Readings
@@ -49,6 +50,10 @@ class Predicting(Files):
 
         Raises Invalid, PermissionDenied, Busy, LimitExceeded.
         """
+        owner = self._session(session)
+        handle = self._handle(owner, file)
+        if shape is None and self._continue(owner, handle, op, tokens, outputs, readings):
+            return
         await self._quiet(session, file)
         owner = self._session(session)
         self._predict(owner, self._handle(owner, file), op, tokens, outputs, readings, shape)
@@ -70,11 +75,13 @@ class Predicting(Files):
             self._handle(self._session(session), file)  # says which
         elif shape is None and self._continue(owner, handle, op, tokens, outputs, readings):
             pass
-        elif handle.file in handle.loop.dying:
-            started = asyncio.ensure_future(self.pred(session, file, op, tokens, outputs, readings, shape))
-            started.add_done_callback(lambda _: _tell(started, handle.loop, op))
         else:
-            self._predict(owner, handle, op, tokens, outputs, readings, shape)
+            handle.loop.disturb(handle)
+            if handle.file in handle.loop.dying:
+                started = asyncio.ensure_future(self.pred(session, file, op, tokens, outputs, readings, shape))
+                started.add_done_callback(lambda _: _tell(started, handle.loop, op))
+            else:
+                self._predict(owner, handle, op, tokens, outputs, readings, shape)
 
     def _continue(
         self, owner: Session, handle: Handle, op: int, tokens: Sequence[int], outputs: Sequence[int], readings: Readings
@@ -84,19 +91,23 @@ class Predicting(Files):
         if readings is not handle.asked or len(tokens) != 1 or outputs != _LAST:
             return False
         file, who, operations, loop = handle.file, owner.who, owner.operations, handle.loop
-        length, info = file.length, loop.info
+        length, info, guess, token = file.length, loop.info, handle.guess, tokens[0]
         if (
-            file.busy
+            (file.busy and guess is None)
             or file.owner != who.owner
             or file.tenant != who.tenant
             or file.mode & _OWN != _OWN
             or file.derived is not None
-            or not 0 <= tokens[0] < info.vocab_size
+            or not 0 <= token < info.vocab_size
             or length >= info.context_limit
             or len(operations) >= self._config.max_operations
             or op in operations
         ):
             return False
+        judge(handle, token)
+        if guess is not None:
+            loop.ask(guess, op, token, self._config.clock())
+            return True
         self._kvfs.begin(file, tokens)
         operation = Prediction(op, owner, handle, self._config.clock(), (length,), readings)
         operations[op] = handle.operation = operation

@@ -52,6 +52,10 @@ class Crowd(Protocol):
         """It ends."""
         ...
 
+    def spare(self) -> None:
+        """Whoever holds pages for nobody's sake lets them go."""
+        ...
+
 
 class Room:
     """All methods belong to the event-loop thread; only `run` suspends."""
@@ -89,6 +93,11 @@ class Room:
         """Pages on their way out that somebody waits for."""
         self._ended = False
         """Whether an operation ended in the last `admit`."""
+
+    @property
+    def starved(self) -> bool:
+        """Somebody did not get pages in the last `admit`."""
+        return self._starved is not None
 
     # ---- admission -----------------------------------------------------------------------------------------------
     def admit(self) -> list[Operation]:
@@ -323,6 +332,7 @@ class Room:
         """Take K/V off the device. True: something is available now, try again; False: wait."""
         pages, tenant = shortage
         arena, pool = self._arena, self._arena.pool
+        self._crowd.spare()
         coming = arena.coming
         if tenant is not None:
             coming = sum([move.gain for move in self.moves() if move.tenant == tenant])

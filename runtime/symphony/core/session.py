@@ -13,15 +13,20 @@ from symphony.sched.dispatch import Stream
 
 if TYPE_CHECKING:
     from symphony.constraint.matcher import Matcher
+    from symphony.core.guess import Guess
     from symphony.core.kept import Kept
     from symphony.core.loop import StepLoop
     from symphony.core.operation import Operation
 
 
+FIRST_SCORE = 4
+"""Of guests that nobody knows."""
+
+
 class Handle(Stream):
     """An open file. It is also the stream of predictions that `sched.dispatch` may wait for."""
 
-    __slots__ = ("asked", "file", "loop", "operation", "pinned")
+    __slots__ = ("asked", "expected", "file", "guess", "loop", "operation", "pinned", "score")
 
     def __init__(self, file: File, loop: StepLoop) -> None:
         super().__init__()
@@ -32,6 +37,12 @@ class Handle(Stream):
         """What was last asked of one entry, and may be asked again."""
         self.operation: Operation | None = None
         """The one that was started through this handle and is in flight."""
+        self.expected = -1
+        """The token that the last answer named as the most probable one."""
+        self.score = FIRST_SCORE
+        """How reliably the guest says it (`guess`)."""
+        self.guess: Guess | None = None
+        """At what the guest will ask next."""
 
 
 class Session:

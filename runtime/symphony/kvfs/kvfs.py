@@ -225,6 +225,18 @@ class Kvfs:
         if file.derived is None:
             file.derived = first
 
+    def go_on(self, file: File, token: int) -> None:
+        """As `settle` with all that it has, and then `begin` with one more token: nobody has the file in between. For a
+        file all of whose tokens are computed."""
+        file.length = len(file.tokens)
+        file.modified = file.used = self.clock()
+        file.tokens.append(token)
+
+    def amend(self, file: File, token: int) -> None:
+        """The one token of the operation, not computed yet, is another."""
+        file.tokens[file.length] = token
+        del file.hashes[file.length // file.arena.page_size :]
+
     def rewind(self, file: File, length: int) -> None:
         """An operation takes tokens of its own back: the file has `length` of them for it now, and no pages more."""
         self._shorten(file, length)

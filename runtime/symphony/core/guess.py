@@ -1,0 +1,86 @@
+"""A prediction that nobody has asked for yet: its token is a guess at what a guest will say.
+
+A guest that chooses its tokens itself mostly says the most probable one. So the row for that token is launched right
+after the answer that names it, and the guest, which is told meanwhile, finds its next answer on the way, or there.
+
+    answer n ─▶ WAITING ──launched──▶ RUNNING ──over──▶ KNOWN ──asked──▶ answered at once
+                   │                     │
+                   └────────asked────────┴─▶ a prediction like any other; asked for another token than the guessed one,
+                                             its row in flight is `stale`, and it has a row of its own in the next step
+    any state ── the guest does something else with the file ──▶ given up: nothing has happened
+
+While a guess lives its file is busy, and has the guessed token for the operation only, as with any other; who comes for
+the file through its handle has the guess given up first. A guess takes no page, displaces no row, and shows in no file
+and no usage. Whether it pays is judged for each handle by its `score`. Knows no engine and no batch. Reasons: ADR 10.
+"""
+
+from __future__ import annotations
+
+from symphony.core.operation import Prediction
+from symphony.core.session import Handle
+from symphony.engine.messages import RowResult
+
+GUESS_SCORE = 8
+"""From this score on guesses are made."""
+TOP_SCORE = 16
+MISSED = 4
+"""What a guest that does not say the expected token loses; one that does gets 1. So guesses are made where more than
+four of five would be right."""
+
+
+class Guess(Prediction):
+    """In `StepLoop.guesses`, not in `active`, until somebody asks."""
+
+    __slots__ = ("asked", "stale", "token")
+
+    def __init__(self, before: Prediction, token: int) -> None:
+        """Behind a prediction that is answered; the file has `token`, for the operation only."""
+        file = before.file
+        super().__init__(0, before.session, before.handle, before.since, (file.length,), before.readings)
+        self.token = token
+        self.asked = False
+        self.stale = False
+        """The row in flight is for a token that the guest did not say."""
+        self.reserved = len(file.pages) * file.arena.page_size
+        self.group = file.pages[0]
+
+    @property
+    def waits(self) -> bool:
+        """No step has run it, and nobody has asked."""
+        return self.handle.guess is self and not self.running and not self.answers
+
+
+def foretells(operation: Prediction, count: int, result: RowResult, context_limit: int) -> bool:
+    """Whether a guess may follow the row, which has come back. It must complete a prediction of a plain file that
+    nobody else can reach, and the page just written must have room for another entry."""
+    handle, file, readings = operation.handle, operation.file, result.readings
+    computed, total = file.computed, len(file.tokens)
+    return (
+        handle.score >= GUESS_SCORE
+        and computed < total == computed + count
+        and total % file.arena.page_size != 0
+        and total < context_limit
+        and operation.readings is handle.asked
+        and result.error is None
+        and len(readings) == len(operation.wanted) == 1
+        and bool(readings[0].top_ids)
+        and not operation.answers
+        and not operation.cancelled
+        and operation.doom is None
+        and file.derived is None
+        and file.opens == 1
+        and not file.names
+    )
+
+
+def judge(handle: Handle, token: int) -> None:
+    """The guest goes on with this token."""
+    if token != handle.expected:
+        missed(handle)
+    elif handle.score < TOP_SCORE:
+        handle.score += 1
+
+
+def missed(handle: Handle) -> None:
+    """The guest did something else than go on with the expected token."""
+    handle.score = max(handle.score - MISSED, 0)
