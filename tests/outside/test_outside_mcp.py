@@ -307,15 +307,47 @@ def test_over_http(events: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(left) > 2) == events
 
 
-@pytest.mark.parametrize("server", servers.HOSTILE)
-def test_hostile_servers(server: str) -> None:
-    said, codes = servers.HOSTILE[server]
+def test_a_server_over_http_that_answers_nothing_any_more_is_connected_to_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a time for calls that is shorter than that for a ping."""
+    monkeypatch.setattr(mcp, "MCP_PING_SECONDS", 0.2)
+    monkeypatch.setattr(mcp, "MCP_RESTART_SECONDS", 0.0)
+    answering, hangs = handler(False, []), asyncio.Event()
+
+    async def said(request: str, writer: asyncio.StreamWriter) -> None:
+        if hangs.is_set() and request.startswith("POST") and '"initialize"' not in request:
+            await asyncio.sleep(60)
+        if '"initialize"' in request:
+            hangs.clear()
+        await answering(request, writer)
 
     async def main() -> None:
         async with serving(said) as there:
-            config = McpConfig(url=there.url, seconds=0.3 if "timed-out" in codes else 20.0)
-            async with opened({"calc": config}):
-                pass
+            server = Server("calc", McpConfig(url=f"{there.url}/mcp", headers={"Authorization": "k"}, seconds=0.1))
+            await server.start()
+            first = server._wire
+            hangs.set()
+            with pytest.raises(TimedOut):
+                await server.call("add", {"a": 1, "b": 1})
+            while server._wire is first or server._closing:  # noqa: ASYNC110 - a condition on plain state
+                await asyncio.sleep(0.01)
+            server.seconds = 10
+            assert (await server.call("add", {"a": 1, "b": 2}))["content"][0]["text"] == "3"
+            await server.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("server", servers.HOSTILE)
+def test_hostile_servers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, codes = servers.HOSTILE[server]
+    if "timed-out" in codes:
+        monkeypatch.setattr(mcp, "MCP_START_SECONDS", 0.3)
+
+    async def main() -> None:
+        async with serving(said) as there, opened({"calc": McpConfig(url=there.url)}):
+            pass
 
     with pytest.raises(SymphonyError) as e:
         run(main())

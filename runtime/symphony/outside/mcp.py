@@ -98,7 +98,7 @@ class Server:
         try:
             async with asyncio.timeout(MCP_PING_SECONDS):
                 await wire.ask("ping", {})
-        except TimeoutError:
+        except (TimeoutError, TimedOut):  # ours, or the wire's own
             if self._wire is wire:
                 self._wire = None
             await self._end(wire)
@@ -228,7 +228,8 @@ def _opener(name: str, config: McpConfig) -> Callable[[], Any]:
     from symphony.outside.streamable import HttpWire
 
     headers, lookup = revealed(f"mcp.{name}.headers", config.headers), Lookup()
-    return lambda: HttpWire.open(name, config.url, list(headers.items()), config.seconds, lookup)
+    longest = max(config.seconds, MCP_START_SECONDS, MCP_PING_SECONDS)
+    return lambda: HttpWire.open(name, config.url, list(headers.items()), longest, lookup)
 
 
 @asynccontextmanager

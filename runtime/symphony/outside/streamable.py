@@ -26,6 +26,7 @@ class HttpWire:
     """`mcp.Wire` over HTTP."""
 
     def __init__(self, name: str, url: str, headers: web.Headers, seconds: float, lookup: Lookup) -> None:
+        """`seconds`: of a message, whoever asks and however long that one waits."""
         self._name = name
         self._target = target_of(url)
         self._lookup = lookup
