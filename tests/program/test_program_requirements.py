@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from symphony.errors import InvalidProgram
+from symphony.program import packaged
 from symphony.program.build import build
 from symphony.program.requirements import fetch, requirements_of
 
@@ -129,6 +130,28 @@ def test_pure_packages_are_fetched_and_native_ones_refused_by_name(wheels: Path,
         fetch(["template"], tmp_path / "any")
     with pytest.raises(InvalidProgram, match="needs absent, of which pip finds no wheel"):
         fetch(["absent"], tmp_path / "absent")
+
+
+@pytest.mark.parametrize("requirement", ["greeting ; python_version >", "greeting (>=1"])
+def test_what_pip_cannot_read_is_named_in_a_line(requirement: str, wheels: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidProgram) as caught:
+        fetch(["greeting", requirement], tmp_path / "packages")
+    assert caught.value.message.startswith(repr(requirement))
+    assert "\n" not in caught.value.message
+
+
+def test_what_is_built_is_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has changed meanwhile."""
+    path = tmp_path / "app.py"
+    path.write_text("import changed\n")
+
+    def build(source: Path, out: Path) -> None:
+        assert source.name == "app.py", "tracebacks name it"
+        out.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr(packaged.build, "build", build)
+    made = packaged.built(path, SOURCE.encode(), tmp_path / "cache")
+    assert made.read_text() == SOURCE
 
 
 def test_a_build_refuses_before_it_takes_long(wheels: Path, tmp_path: Path) -> None:

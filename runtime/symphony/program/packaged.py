@@ -41,7 +41,8 @@ def refuse(content: bytes) -> None:
 
 
 def built(path: Path, content: bytes, cache: Path, tell: Callable[[Sequence[str]], None] = lambda named: None) -> Path:
-    """The component of the source at `path`, which names packages; `tell` is called before a build.
+    """The component of `content`, the source that was read at `path` and names packages; `tell` is called before a
+    build, which does not look at the path again: what it builds is what was looked at.
 
     Blocks: a build takes about 20 s, and asks the package index. Raises what `build.build` does.
     """
@@ -51,7 +52,8 @@ def built(path: Path, content: bytes, cache: Path, tell: Callable[[Sequence[str]
         tell(packages_of(content))
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as aside:  # two at a time: the last one wins
-            made = Path(aside) / target.name
-            build.build(path, made)
+            made, copy = Path(aside) / target.name, Path(aside) / path.name
+            copy.write_bytes(content)
+            build.build(copy, made)
             made.replace(target)
     return target

@@ -28,6 +28,7 @@ _BY_NAME = re.compile(r"[A-Za-z0-9][\w.-]*+ *+(\[[\w., -]*\])?[\w.,<>=!~*+() -]*
 _ARCHIVE = re.compile(r"[^;]*\.(whl|zip|tgz|tbz|txz|tlz|tar(\.\w+)?)\s*($|[\[;])", re.IGNORECASE)
 _NOT_FOUND = re.compile(r"No matching distribution found for ([^\s(]+)")
 _DEPENDS = re.compile(r"^ +(\S+) \S+ depends on ([\w.-]+)", re.MULTILINE)
+_MALFORMED = re.compile(r"^.*Invalid (?:requirement|marker|specifier|version).*", re.MULTILINE)
 _WANTED_BY = re.compile(r"requirement ([^\s(]+) \(from (?!versions:)([^()]+)\)")
 
 
@@ -60,7 +61,7 @@ def fetch(requirements: Sequence[str], target: Path, *, seconds: float = BUILD_S
         raise Unavailable("the program names packages, and pip is not installed", "python -m ensurepip")
     done = _pip(*_INSTALL, *_ANY_MACHINE, "--no-compile", "--target", str(target), *requirements, seconds=seconds)
     if done.returncode:
-        raise _refusal(done, seconds)
+        raise _malformed(requirements, done.stderr) or _refusal(done, seconds)
 
 
 def _inline(source: str) -> Iterator[str]:
@@ -102,6 +103,20 @@ def _lines(text: str) -> Iterator[str]:
         requirement = re.sub(r"(^|\s)#.*", "", line).strip()
         if requirement:
             yield requirement
+
+
+def _malformed(requirements: Sequence[str], said: str) -> InvalidProgram | None:
+    """What pip cannot read: it names the requirement, or only what stands behind its semicolon."""
+    if (line := _MALFORMED.search(said)) is None:
+        return None
+    for requirement in requirements:
+        marker = requirement.partition(";")[2].strip()
+        if repr(requirement) in line[0] or (marker and repr(marker) in line[0]):
+            return InvalidProgram(
+                f"{requirement!r} is not the name of a package, with versions at most, as pip reads it",
+                "such as tabulate, tabulate>=0.9, or \"tabulate; python_version >= '3.11'\"",
+            )
+    return None
 
 
 def _refusal(done: subprocess.CompletedProcess[str], seconds: float) -> InvalidProgram:
