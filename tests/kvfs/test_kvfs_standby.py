@@ -6,7 +6,7 @@ from kvfs_harness import append
 
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.spares import Spares
-from symphony.kvfs.standby import Standby
+from symphony.kvfs.standby import Slots, Standby
 
 
 def test_only_what_changed_is_looked_at_again() -> None:
@@ -19,7 +19,7 @@ def test_only_what_changed_is_looked_at_again() -> None:
     append(kvfs, own, [9, 9, 9, 9, 9])
     kvfs.pin(root)
     standby = Standby(kvfs, arena)
-    assert standby.ripen(0.0, lambda _: 0)
+    assert standby.ripen(0.0, lambda _: Slots(0, 0))
     ripe = standby.ripe(None)
     assert ripe.gain == 2, "the ten pages of the forks stay with the pinned file"
     counted = 0
@@ -31,17 +31,17 @@ def test_only_what_changed_is_looked_at_again() -> None:
         count(file)  # type: ignore[arg-type]
 
     ripe._count = counting  # type: ignore[method-assign]
-    assert not standby.ripen(0.0, lambda _: 0)
+    assert not standby.ripen(0.0, lambda _: Slots(0, 0))
     append(kvfs, forks[7], [1, 2, 3, 4])
-    assert standby.ripen(0.0, lambda _: 0)
+    assert standby.ripen(0.0, lambda _: Slots(0, 0))
     assert (counted, ripe.gain) == (1, 3)
     assert list(ripe.in_order())[-1] is forks[7]
     kvfs.unpin(root)
-    standby.ripen(0.0, lambda _: 0)
+    standby.ripen(0.0, lambda _: Slots(0, 0))
     assert (counted, ripe.gain) == (2, 13)
     for fork in forks:
         kvfs.close(fork)
-    standby.ripen(0.0, lambda _: 0)
+    standby.ripen(0.0, lambda _: Slots(0, 0))
     assert ripe.gain == 12
     assert next(ripe.in_order()) is root
     standby.stop()

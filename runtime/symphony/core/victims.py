@@ -146,7 +146,7 @@ class Victims:
         """The ripe file cannot go now, and is put aside."""
         stuck = file.derived is not None and not self._tiers.can_discard(file)
         if stuck:
-            self._standby.stick(file, self._tiers.slots_for(file))
+            self._standby.stick(file, self._tiers.needs(file))
         return stuck
 
     def _others(self, favoured: Operation, tenant: str | None, now: float) -> Iterator[Victim]:

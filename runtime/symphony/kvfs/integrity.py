@@ -123,6 +123,8 @@ def _file(kvfs: Kvfs, file: File) -> Iterable[str]:
             yield f"{name}: nobody can reach it"
     elif file in kvfs.idle or file in kvfs.stowed:
         yield f"{name}: busy, and counted among the idle"
+    if file in kvfs.loose and not kvfs.loose.is_placed(file):
+        yield f"{name}: its place among those that give way on disk is wrong"
     if (file in kvfs.pinned) != bool(file.pins):
         yield f"{name}: {file.pins} pins"
 

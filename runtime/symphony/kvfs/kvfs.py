@@ -25,7 +25,8 @@ from typing import NamedTuple
 from symphony.errors import Busy, Invalid, LimitExceeded, NoSpace
 from symphony.kvfs.arena import Arena, Copying, Costs
 from symphony.kvfs.file import File
-from symphony.kvfs.image import Image, give_way, unref_image
+from symphony.kvfs.image import Image, unref_image
+from symphony.kvfs.loose import Loose
 from symphony.kvfs.prefix import link
 from symphony.kvfs.stat import Stat
 from symphony.param import MAX_FILES_PER_TENANT, MAX_PINNED_SHARE
@@ -62,9 +63,8 @@ class Kvfs:
         self.pinned: dict[File, None] = {}
         self.stale: dict[int, File] = {}
         """Files that were synced, by their record, of which names, mode or end were not recorded since they changed."""
-        self.loose: dict[File, int] = {}
-        """Files of which more is on disk than a sync wrote, the one read longest ago first, and how many leading pages
-        of that are a sync's. The others give way to whatever needs the room."""
+        self.loose = Loose()
+        """Files of which more is on disk than a sync wrote; that gives way to whatever needs the room."""
 
     def mount(
         self, model: str, digest: str, page_size: int, pages: int, slots: int = 0, costs: Costs | None = None
@@ -143,6 +143,8 @@ class Kvfs:
         """What the file holds, or what may be done about it, is not what it was."""
         if (changed := file.arena.changed) is not None:
             changed[file] = None
+        if file in self.loose.synced:
+            self.loose.place(file)
 
     def stat(self, file: File) -> Stat:
         arena = file.arena
@@ -394,9 +396,7 @@ class Kvfs:
         if old is not None:
             unref_image(arena, old.slots, file.tenant)
         file.image = image
-        self.loose.pop(file, None)
-        if image is not None and loose is not None and loose < len(image.slots):
-            self.loose[file] = loose
+        self.loose.put(file, loose)
         self.note(file)
 
     def rehouse(self, file: File, arena: Arena) -> None:
@@ -408,12 +408,12 @@ class Kvfs:
 
     def take_disk(self, arena: Arena, count: int, tenant: str) -> list[int]:
         """Slots on disk, one reference each; images that no sync wrote give way. Raises NoSpace."""
-        disk = arena.disk
-        for file in give_way(self.loose, arena, count, tenant) or ():
-            keep, image = self.loose[file], file.image
+        disk, loose = arena.disk, self.loose
+        while (file := loose.first(arena, count, tenant)) is not None:
+            keep, image = loose.synced[file], file.image
             self.set_image(file, image.cut(keep * arena.page_size, arena.page_size) if image and keep else None)
         left = arena.disk_of(tenant) - disk.used.get(tenant, 0)
-        if count > min(left, len(disk.free)):
+        if count > max(min(left, len(disk.free)), 0):
             raise NoSpace(
                 f"{count} KV pages would go to disk, and there is room for {max(min(left, len(disk.free)), 0)}",
                 "unlink files that were synced, or start the host with a larger disk tier",

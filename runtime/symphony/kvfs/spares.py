@@ -9,7 +9,7 @@ Numbers and files only: what a file is given up for, and how, is the caller's.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from symphony.kvfs.file import File
 from symphony.kvfs.pages import PagePool
@@ -52,6 +52,9 @@ class Spares:
         """The file could go."""
         self.numbers[file] = number
         heappush(self._order, (number, file))
+        if len(self._order) > 2 * len(self.numbers) + 64:
+            self._order = [(number, file) for file, number in self.numbers.items()]
+            heapify(self._order)
         if self._counted is not None:
             self._count(file)
 

@@ -14,14 +14,16 @@ from itertools import islice, takewhile
 from symphony.errors import NoSpace
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
-from symphony.kvfs.image import LOOKS, Image, give_way, unref_image
+from symphony.kvfs.image import Image, unref_image
 from symphony.kvfs.kvfs import Kvfs
 from symphony.kvfs.move import Move
 
 SPARE_SHARE = 4
 """A part in so many of the host's slots is kept free, or on disk too."""
+LOOKS = 256
+"""Files that are looked at for what may leave the host, at most..."""
 TRIES = 2
-"""Files for which the disk has no room, at most, before it is left at that for the moment."""
+"""...of those, ones for which the disk has no room, at most, before it is left at that for the moment."""
 
 
 class Spill:
@@ -35,19 +37,20 @@ class Spill:
 
     def can(self, file: File) -> bool:
         """Whether `leave` would succeed, and is worth it."""
-        arena = self.arena
-        count = self._fresh(file)
+        arena, loose = self.arena, self.kvfs.loose
+        count = self.fresh(file)
         if not self.usable or not arena.disk.capacity or not file.computed or self.kvfs.is_imaged(file):
             return False
-        return self._is_worth(file) and give_way(self.kvfs.loose, arena, count, file.tenant) is not None
+        staying = arena.pages_for(file.computed) - count if file in loose else 0  # its own, which it goes on with
+        return self._is_worth(file) and loose.has_room(arena, count, file.tenant, staying)
 
     def _is_worth(self, file: File) -> bool:
         costs, pages = self.arena.costs, self.arena.pages_for(file.computed)
         return file.derived is not None or costs.prefers_disk(pages, file.computed)
 
-    def room(self, tenant: str) -> bool:
-        """Whether there is any for the tenant."""
-        return self.usable and give_way(self.kvfs.loose, self.arena, 1, tenant) is not None
+    def attainable(self, tenant: str) -> int:
+        """Slots that the tenant can have."""
+        return self.kvfs.loose.attainable(self.arena, tenant) if self.usable else 0
 
     def leave(self, file: File) -> Move | None:
         """For a file on the device that no device step touches. None: there is no room after all."""
@@ -100,14 +103,8 @@ class Spill:
             if not move.clean:
                 self.kvfs.drop(file)
 
-    def used(self, file: File) -> None:
-        """It was read: others give way before it."""
-        loose = self.kvfs.loose
-        if file in loose:
-            loose[file] = loose.pop(file)
-
     def _move(self, file: File) -> Move | None:
-        arena, tenant, count = self.arena, file.tenant, self._fresh(file)
+        arena, tenant, count = self.arena, file.tenant, self.fresh(file)
         have = arena.pages_for(file.computed) - count
         kept = file.image.slots[:have] if file.image is not None else ()
         arena.disk.ref(kept, tenant)
@@ -119,7 +116,7 @@ class Spill:
         image = Image(file.computed, (*kept, *fresh))
         return Move(file, tenant, True, [], [], [], set(), saves=count, image=image)
 
-    def _fresh(self, file: File) -> int:
+    def fresh(self, file: File) -> int:
         """Pages that would have to be written: all but the full ones that are there."""
         have = 0 if file.image is None else min(file.image.entries // self.arena.page_size, len(file.image.slots))
         return max(self.arena.pages_for(file.computed) - have, 0)
@@ -128,6 +125,8 @@ class Spill:
         """Of the image that it gets, how many leading full pages a sync wrote."""
         if file.image is None:
             return 0
-        known = self.kvfs.loose.get(file, file.image.entries // self.arena.page_size)
+        known = self.kvfs.loose.get(file)
+        if known is None:
+            known = file.image.entries // self.arena.page_size
         both = zip(file.image.slots[:known], image.slots, strict=False)
         return sum(1 for _ in takewhile(lambda slots: slots[0] == slots[1], both))

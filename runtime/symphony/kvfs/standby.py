@@ -1,6 +1,6 @@
 """What an arena's files could give up: pages of those that rest on the device, slots of those that rest on the host.
 
-    on the device   YOUNG ──not used for a while──▶ RIPE ◀──────▶ STUCK (derived, and the host has no room for it)
+    on the device   YOUNG ──not used for a while──▶ RIPE ◀──────▶ STUCK (derived, and host and disk have no room)
     on the host     SPARE (on disk too; behind all these: plain)
 
 Files come and go with every token, but who asks is only whoever lacks pages. So this is off as a rule; once somebody
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from math import inf
 from operator import attrgetter
+from typing import NamedTuple
 
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
@@ -24,6 +25,17 @@ _LATER = 1 << 60
 """Behind all numbers of files."""
 Table = dict["str | None", Spares]
 """Of all (None), and of each tenant that was asked for."""
+
+
+class Slots(NamedTuple):
+    """To go there or there."""
+
+    host: int
+    disk: int
+
+    def suffice(self, need: Slots) -> bool:
+        """For one of both ways."""
+        return self.host >= need.host or self.disk >= need.disk
 
 
 class Standby:
@@ -42,8 +54,8 @@ class Standby:
         self._spare: Table = {}
         self._stuck: dict[File, int] = {}
         """With their numbers."""
-        self._least: dict[str, int] = {}
-        """The fewest slots with which a stuck file of each tenant could go."""
+        self._least: dict[str, Slots] = {}
+        """The fewest slots with which a stuck file of each tenant could go, on either way."""
         self._stuck_pages: set[int] = set()
         self._released = False
         """Somebody else took a page of a stuck file, maybe to the host: the file needs fewer slots then."""
@@ -58,9 +70,9 @@ class Standby:
         self.sync()
         return self._of(self._spare, tenant, None)
 
-    def ripen(self, before: float, attainable: Callable[[str], int]) -> bool:
-        """Bring everything up to date: open files last used `before` are ripe, and so are stuck ones that need as many
-        slots as the tenant can have. Returns whether anything changed."""
+    def ripen(self, before: float, attainable: Callable[[str], Slots]) -> bool:
+        """Bring everything up to date: open files last used `before` are ripe, and so are stuck ones that need no more
+        slots than the tenant can have. Returns whether anything changed."""
         changed = self.sync()
         while self._ripening and self._ripening[0][0] <= before:
             _, number, file = heappop(self._ripening)
@@ -69,18 +81,19 @@ class Standby:
                 del self.young[file]
                 self._add(self._ripe, file, number)
         if self._least:
-            tenants = {t for t, need in self._least.items() if self._released or attainable(t) >= need}
+            tenants = {t for t, need in self._least.items() if self._released or attainable(t).suffice(need)}
             if tenants:
                 changed = True
                 self._release(tenants)
         return changed
 
-    def stick(self, file: File, need: int) -> None:
-        """The ripe file cannot go: the host has no `need` slots for it."""
+    def stick(self, file: File, need: Slots) -> None:
+        """The ripe file cannot go: neither host nor disk have what it needs there."""
         if not self._least:
             self._arena.pool.watchers.append(self)
         self._stuck[file] = self._ripe[None].numbers[file]
-        self._least[file.tenant] = min(need, self._least.get(file.tenant, need))
+        least = self._least.get(file.tenant, need)
+        self._least[file.tenant] = Slots(min(need.host, least.host), min(need.disk, least.disk))
         self._stuck_pages.update(file.pages)
         self._remove(self._ripe, file)
 

@@ -22,7 +22,7 @@ from symphony.kvfs.image import Image, unref_image
 from symphony.kvfs.kvfs import Kvfs, Shortage
 from symphony.kvfs.move import Move
 from symphony.kvfs.spill import Spill
-from symphony.kvfs.standby import Standby
+from symphony.kvfs.standby import Slots, Standby
 
 
 class Tiers:
@@ -194,13 +194,16 @@ class Tiers:
                 return False
             self._drop(victim)
 
-    def attainable(self, tenant: str) -> int:
-        """Slots that the tenant can have for a derived file if plain files' K/V goes for it, and more than any needs
-        if there is room on disk; -1: it cannot even share any."""
+    def attainable(self, tenant: str) -> Slots:
+        """What the tenant can have for a derived file, on the host if plain files' K/V goes for it (-1: it cannot even
+        share any)."""
         arena = self.arena
-        if self.spill.room(tenant):
-            return arena.pool.capacity
-        return self._attainable(tenant, min(arena.slots_of(tenant), arena.kept_slots)) if self.usable else -1
+        host = self._attainable(tenant, min(arena.slots_of(tenant), arena.kept_slots)) if self.usable else -1
+        return Slots(host, self.spill.attainable(tenant))
+
+    def needs(self, file: File) -> Slots:
+        """What it takes for the file to go there or there."""
+        return Slots(self.slots_for(file), self.spill.fresh(file))
 
     def _attainable(self, tenant: str, limit: int) -> int:
         host, standby = self.arena.host, self.standby
@@ -254,13 +257,13 @@ class Tiers:
         if arena.freed:
             arena.freed = [page for page in arena.freed if page not in pages]  # a move writes them beside steps
         arena.host.ref(file.slots, file.tenant)
-        self.kvfs.note(file)
         if partial >= 0:
             move.partial = pages[partial]
         for page, slot in move.copies:
             if page != move.partial:
                 self._arriving[slot] = page, move
         file.move = move
+        self.kvfs.note(file)
         if move.copies or move.needs:
             self.waiting.append(move)
         else:
@@ -355,7 +358,7 @@ class Tiers:
     def _fetched(self, move: Move, image: Image) -> None:
         file, arena = move.file, self.arena
         self.fetched_pages += len(move.loads)
-        self.spill.used(file)
+        self.kvfs.loose.used(file)
         arena.unref(file.pages, file.tenant)
         keep = len(move.pages) if file.busy else arena.pages_for(image.entries)
         file.pages, move.pages = move.pages[:keep], move.pages[keep:]
