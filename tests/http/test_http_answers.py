@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import cast
 
+import msgspec
 import pytest
 from fake_runtime import FakeProcess, FakeRuntime
 from server_fixture import Client, error_of, eventually, with_server
@@ -13,6 +14,7 @@ from server_fixture import Client, error_of, eventually, with_server
 from symphony import param
 from symphony.http.bodies import Bodies
 from symphony.http.context import BODIES
+from symphony.process.process import LaunchOptions
 
 
 async def wordy(client: Client, runtime: FakeRuntime, size: int) -> FakeProcess:
@@ -53,6 +55,38 @@ def test_answers_that_are_not_taken_have_a_limit(monkeypatch: pytest.MonkeyPatch
         answer = await client.get(f"/v1/processes/{process.pid}")
         assert answer.status == 429
         assert (await error_of(answer))["code"] == "limit-exceeded"
+
+    with_server(test)
+
+
+@pytest.mark.parametrize("websocket", [False, True])
+def test_results_on_streams_have_the_same_limit(websocket: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(param, "MAX_BODY_BYTES_PER_TENANT", 100_000)
+
+    async def events(client: Client, runtime: FakeRuntime, size: int) -> str:
+        """Of a process with such a result, as they came."""
+        process = await runtime.launch(b"wait", {}, LaunchOptions())
+        path = f"/v1/processes/{process.pid}/events"
+        if not websocket:
+            async with client.get(path) as answer:
+                process.log.end("result", {"value": "x" * size})
+                return await answer.text()
+        async with client.ws_connect("/v1/ws") as socket:
+            asked = {"do": "call", "id": 1, "method": "GET", "path": path, "body": None, "events": True}
+            await socket.send_bytes(msgspec.msgpack.encode(asked))
+            process.log.end("result", {"value": "x" * size})
+            said = ""
+            while "status" not in (frame := msgspec.msgpack.decode(await socket.receive_bytes())):
+                said += str(frame)
+            return said
+
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        assert "x" * 90_000 in await events(client, runtime, 90_000)
+        said = await events(client, runtime, 200_000)
+        assert "xxx" not in said
+        assert "limit-exceeded" in said
+        assert said.index("start") < said.index("limit-exceeded")
+        assert not cast("Bodies", client.server.app[BODIES])._held  # type: ignore[attr-defined]
 
     with_server(test)
 

@@ -355,6 +355,22 @@ def test_a_stream_ends_when_its_key_is_removed(keys: KeyFile) -> None:
     with_server(test, gate=Gate(keys), keep_alive=0.02)
 
 
+def test_a_window_that_is_shut_when_the_key_goes_ends_for_that_reason(keys: KeyFile) -> None:
+    gone, text = keys.add("acme", "ann", [Role.RUN, Role.UPLOAD])
+
+    async def test(client: Client, runtime: FakeRuntime) -> None:
+        async with client.ws_connect("/v1/ws", headers=bearer(text)) as socket:
+            call = {"do": "call", "id": 1, "method": "POST", "path": "/v1/run", "body": b"flood", "events": True}
+            await socket.send_bytes(msgspec.msgpack.encode({**call, "window": 1}))
+            assert "events" in msgspec.msgpack.decode(await socket.receive_bytes())
+            keys.remove(gone.id)
+            ended = msgspec.msgpack.decode(await socket.receive_bytes())
+            assert (ended["status"], ended["body"]["error"]["code"]) == (401, "permission-denied")
+            assert "was removed" in ended["body"]["error"]["message"]
+
+    with_server(test, gate=Gate(keys), keep_alive=0.02)
+
+
 def test_a_tenant_has_so_many_connections(keys: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(param, "MAX_CONNECTIONS_PER_TENANT", 2)
     acme, beta = (bearer(keys.add(tenant, tenant, [Role.RUN])[1]) for tenant in ("acme", "beta"))

@@ -214,6 +214,24 @@ def test_what_comes_is_offered_once_a_rest_is_over_and_at_once_where_a_writer_wa
     asyncio.run(scenario())
 
 
+def test_what_a_push_raises_is_told_to_who_waits() -> None:
+    def push() -> bool:
+        raise ValueError("no such luck")
+
+    async def scenario() -> None:
+        log = EventLog()
+        cursor = log.cursor()
+        waiting = asyncio.ensure_future(cursor.wait(push))
+        await asyncio.sleep(0)
+        await log.output("x")
+        with pytest.raises(ValueError, match="no such luck"):
+            async with asyncio.timeout(5):
+                await waiting
+        cursor.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_piece_that_is_not_pushed_wakes_the_reader() -> None:
     async def scenario() -> None:
         log = EventLog()

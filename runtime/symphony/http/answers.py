@@ -12,11 +12,9 @@ from aiohttp.typedefs import Handler
 
 from symphony import param
 from symphony.errors import LimitExceeded, Unavailable
-from symphony.http.context import BODIES, IDENTITY, SINK
+from symphony.http.bodies import PACE_BYTES, holding
+from symphony.http.context import SINK
 from symphony.http.errors import error_response
-
-PACE_BYTES = 64 << 10
-"""What a client has to take within HTTP_STALL_SECONDS; answers of no more are not counted."""
 
 
 @web.middleware
@@ -25,18 +23,11 @@ async def answers(request: web.Request, handler: Handler) -> web.StreamResponse:
     response = await handler(request)
     if not isinstance(response, web.Response) or response.prepared or SINK in request:
         return response
-    identity, size = request.get(IDENTITY), _size(response)
-    if identity is None or size <= PACE_BYTES:
-        return await _written(request, response)
-    bodies = request.app[BODIES]
     try:
-        bodies.take(identity.tenant, size)
-    except (LimitExceeded, Unavailable) as error:
+        with holding(request, _size(response)):
+            return await _written(request, response)
+    except (LimitExceeded, Unavailable) as error:  # of `holding`: nothing is written yet
         return await _written(request, error_response(error))
-    try:
-        return await _written(request, response)
-    finally:
-        bodies.give_back(identity.tenant, size)
 
 
 def _size(response: web.Response) -> int:

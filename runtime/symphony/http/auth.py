@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -18,7 +17,7 @@ from symphony import param
 from symphony.access.identity import Identity, Role
 from symphony.errors import LimitExceeded, PermissionDenied
 from symphony.http import ui
-from symphony.http.context import CONNECTIONS, GATE, IDENTITY, LAST, NEEDS
+from symphony.http.context import CONNECTIONS, GATE, IDENTITY, LAST, NEEDS, SINK
 from symphony.http.route import Route
 
 if TYPE_CHECKING:
@@ -76,22 +75,20 @@ def may_see(identity: Identity, process: Process) -> bool:
 
 
 def _count_connection(request: web.Request, identity: Identity) -> None:
-    """A connection belongs to the tenant whose key came over it, as long as it is open. Raises LimitExceeded, and
-    closes it behind the answer."""
-    open_ones = request.app[CONNECTIONS].setdefault(identity.tenant, WeakSet())
-    transport = request.transport
-    if transport is None or transport in open_ones:
+    """A connection belongs to the tenant whose key came over it, as long as the task lives that serves it. Raises
+    LimitExceeded, and closes it behind the answer."""
+    open_ones = request.app[CONNECTIONS].setdefault(identity.tenant, set())
+    task = request.task
+    if SINK in request or task in open_ones:  # a call's task is its own; its connection was counted with the handshake
         return
     if len(open_ones) >= param.MAX_CONNECTIONS_PER_TENANT:
-        open_ones = WeakSet(one for one in open_ones if not one.is_closing())
-        request.app[CONNECTIONS][identity.tenant] = open_ones
-        if len(open_ones) >= param.MAX_CONNECTIONS_PER_TENANT:
-            request[LAST] = True
-            raise LimitExceeded(
-                f"the tenant {identity.tenant} has {param.MAX_CONNECTIONS_PER_TENANT} connections open",
-                "close some, or send several requests over each",
-            )
-    open_ones.add(transport)
+        request[LAST] = True
+        raise LimitExceeded(
+            f"the tenant {identity.tenant} has {param.MAX_CONNECTIONS_PER_TENANT} connections open",
+            "close some, or send several requests over each",
+        )
+    open_ones.add(task)
+    task.add_done_callback(open_ones.discard)
 
 
 def _needed(needs: Mapping[tuple[str, str], tuple[Role, ...]], method: str, path: str) -> tuple[Role, ...]:

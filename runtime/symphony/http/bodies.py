@@ -8,6 +8,8 @@ nothing of what is in them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,6 +17,9 @@ from aiohttp.typedefs import Handler
 from symphony import param
 from symphony.errors import LimitExceeded, Unavailable
 from symphony.http.context import BODIES, BODY_BYTES, IDENTITY
+
+PACE_BYTES = 64 << 10
+"""Answers of no more are not counted: a client has to take as much within HTTP_STALL_SECONDS."""
 
 
 class Bodies:
@@ -73,6 +78,20 @@ def count(request: web.Request, more: int) -> None:
     """So many more bytes of the body are in memory. Raises LimitExceeded, Unavailable."""
     request.app[BODIES].take(request[IDENTITY].tenant, more)
     request[BODY_BYTES] = request.get(BODY_BYTES, 0) + more
+
+
+@contextmanager
+def holding(request: web.Request, size: int) -> Generator[None]:
+    """So many bytes of an answer are in memory while the block lasts. Raises LimitExceeded, Unavailable."""
+    identity = request.get(IDENTITY)
+    if identity is None or size <= PACE_BYTES:
+        yield
+        return
+    request.app[BODIES].take(identity.tenant, size)
+    try:
+        yield
+    finally:
+        request.app[BODIES].give_back(identity.tenant, size)
 
 
 def forget(request: web.Request) -> None:

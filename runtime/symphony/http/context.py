@@ -8,7 +8,6 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     import asyncio
-    from weakref import WeakSet
 
     from symphony.access.gate import Gate
     from symphony.access.identity import Identity, Role
@@ -32,8 +31,8 @@ SINK: web.RequestKey[Sink] = web.RequestKey("sink")
 GATE: web.AppKey[Gate] = web.AppKey("gate")
 LAST: web.RequestKey[bool] = web.RequestKey("last")
 """In a request behind whose answer its connection is closed."""
-CONNECTIONS: web.AppKey[dict[str, WeakSet[asyncio.Transport]]] = web.AppKey("connections")
-"""Open connections of each tenant, from the first request with its key on."""
+CONNECTIONS: web.AppKey[dict[str, set[asyncio.Task[None]]]] = web.AppKey("connections")
+"""Open connections of each tenant, by the tasks that serve them, from the first request with its key on."""
 NEEDS: web.AppKey[dict[tuple[str, str], tuple[Role, ...]]] = web.AppKey("needs")
 """The roles that each method and path needs."""
 BODIES: web.AppKey[Bodies] = web.AppKey("bodies")

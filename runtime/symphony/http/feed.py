@@ -20,8 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from aiohttp import web
 
 from symphony import param
+from symphony.access.gate import KeyNeeded
+from symphony.errors import TimedOut
+from symphony.http.errors import error_fields
 
 if TYPE_CHECKING:
+    from symphony.errors import SymphonyError
     from symphony.process.events import Cursor, Event
 
 PIECE_EVENTS = 1024
@@ -61,8 +65,8 @@ class Sink(Protocol):
         """What the handler of the request returns."""
         ...
 
-    def cut(self) -> None:
-        """The client does not read: let go of it at once."""
+    def cut(self, why: SymphonyError) -> None:
+        """The client does not read, or is not welcome any more: let go of it at once."""
         ...
 
 
@@ -100,7 +104,7 @@ async def pump(
     clock = asyncio.get_running_loop().time
 
     def push() -> bool:
-        if pulse.due or not sink.ready:
+        if pulse.due or cursor.closing or not sink.ready:  # a result may be large: `send` counts it
             return False
         sink.push(_joined(cursor.take(PIECE_CHARACTERS, PIECE_EVENTS), cursor.at))
         cursor.rest(pace.rest(clock()))
@@ -156,15 +160,21 @@ class _Pulse:
 
     def _beat(self) -> None:
         if not self._welcome():
-            return self._sink.cut()
+            return self._sink.cut(KeyNeeded("the key that asked was removed", "ask again with another"))
         if self._beats < 0:
             self.due = True
             self._cursor.nudge()
         else:
             self._beats += 1
             if self._beats * self._keep_alive > param.HTTP_STALL_SECONDS:
-                return self._sink.cut()
+                seconds = param.HTTP_STALL_SECONDS
+                return self._sink.cut(TimedOut(f"the client took nothing for {seconds:g} s", "read on, or leave"))
         self._timer = asyncio.get_running_loop().call_later(self._keep_alive, self._beat)
+
+
+def refused(batch: list[Item], error: SymphonyError) -> list[Item]:
+    """The same, with an error in place of the result that it ends with."""
+    return [*batch[:-1], Item("error", error_fields(error), batch[-1].at)]
 
 
 def _joined(batch: list[Event], at: int) -> list[Item]:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
-from symphony.errors import Invalid, SymphonyError
+from symphony.errors import Invalid, LimitExceeded, SymphonyError, Unavailable
 from symphony.http.auth import still_welcome
+from symphony.http.bodies import holding
 from symphony.http.context import KEEP_ALIVE, PACE, SINK
 from symphony.http.errors import error_fields
-from symphony.http.feed import Item, pump
+from symphony.http.feed import Item, pump, refused
 from symphony.http.wire import encode, integer, whole
 
 if TYPE_CHECKING:
@@ -114,13 +115,21 @@ class _Stream:
             transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     async def send(self, batch: list[Item]) -> None:
-        await self._response.write(b"".join(map(self._frame, batch)) or SIGN_OF_LIFE)
+        piece = b"".join(map(self._frame, batch)) or SIGN_OF_LIFE
+        try:
+            with holding(self._request, len(piece) if batch and batch[-1].kind == "result" else 0):
+                await self._write(piece)
+        except (LimitExceeded, Unavailable) as error:  # of `holding`
+            await self._write(b"".join(map(self._frame, refused(batch, error))))
+
+    async def _write(self, piece: bytes) -> None:
+        await self._response.write(piece)
         await self._request.writer.drain()  # `write` waits for room only behind 64 KiB of its own
 
     async def end(self) -> web.StreamResponse:
         await self._response.write_eof()
         return self._response
 
-    def cut(self) -> None:
+    def cut(self, why: SymphonyError) -> None:
         if self._request.transport is not None:
             self._request.transport.abort()  # type: ignore[attr-defined]  # aiohttp calls any transport asyncio.Transport

@@ -21,14 +21,14 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from symphony import frames, param
-from symphony.errors import Cancelled, Invalid, LimitExceeded, SymphonyError, TimedOut, Unavailable
+from symphony.errors import Cancelled, Invalid, LimitExceeded, SymphonyError, Unavailable
 from symphony.frames import Call, Cancel, More
-from symphony.http.answers import PACE_BYTES
 from symphony.http.auth import who
+from symphony.http.bodies import holding
 from symphony.http.call import answered, failed, request_of, value
-from symphony.http.context import BODIES, SINK, SOCKETS
+from symphony.http.context import SINK, SOCKETS
 from symphony.http.errors import bug, error_fields
-from symphony.http.feed import Item
+from symphony.http.feed import Item, refused
 from symphony.http.wire import encode
 
 log = logging.getLogger(__name__)
@@ -111,8 +111,11 @@ class Connection:
         if self._request.transport is not None:
             self._request.transport.abort()  # type: ignore[attr-defined]  # aiohttp calls any transport asyncio.Transport
 
-    async def send(self, frame: Mapping[str, Any]) -> None:
-        await self._socket.send_bytes(frames.encode(frame))
+    async def send(self, frame: Mapping[str, Any], *, counted: bool) -> None:
+        """`counted`: raises LimitExceeded or Unavailable where too much waits for this client to take it."""
+        data = frames.encode(frame)
+        with holding(self._request, len(data) if counted else 0):
+            await self._socket.send_bytes(data)
 
     async def ping(self) -> None:
         await self._socket.ping()
@@ -137,20 +140,11 @@ class Connection:
 
     async def _reply(self, answer: Mapping[str, Any]) -> None:
         """Send the end of a call. A large one counts, as it does over HTTP, until the client takes it."""
-        data = frames.encode(answer)
-        size = len(data) if len(data) > PACE_BYTES else 0
-        bodies = self._request.app[BODIES]
-        try:
-            if size:
-                bodies.take(self.tenant, size)
-        except (LimitExceeded, Unavailable) as error:
-            data, size = frames.encode(failed(answer["id"], error)), 0
-        try:
-            with self._cut_after(param.HTTP_STALL_SECONDS):
-                await self._socket.send_bytes(data)
-        finally:
-            if size:
-                bodies.give_back(self.tenant, size)
+        with self._cut_after(param.HTTP_STALL_SECONDS):
+            try:
+                await self.send(answer, counted=True)
+            except (LimitExceeded, Unavailable) as error:
+                await self.send(failed(answer["id"], error), counted=False)
 
     async def _take(self, data: bytes) -> None:
         try:
@@ -271,7 +265,10 @@ class _Events:
         try:
             if not batch:
                 return await self._connection.ping()
-            await self._connection.send({"id": self._id, "events": [_event(item) for item in batch]})
+            try:
+                await self._pass_on(batch, counted=batch[-1].kind == "result")
+            except (LimitExceeded, Unavailable) as error:
+                await self._pass_on(refused(batch, error), counted=False)
         finally:
             self.sending = False
             if self.cancelled:
@@ -285,15 +282,17 @@ class _Events:
             finally:
                 self._waiter = None
 
+    async def _pass_on(self, batch: list[Item], *, counted: bool) -> None:
+        await self._connection.send({"id": self._id, "events": [_event(item) for item in batch]}, counted=counted)
+
     async def end(self) -> web.StreamResponse:
         return web.Response()
 
-    def cut(self) -> None:
+    def cut(self, why: SymphonyError) -> None:
         """A window that stays shut ends its own call; a connection that takes nothing, all of them."""
         if self._waiter is None:
             return self._connection.cut()
-        seconds = param.HTTP_STALL_SECONDS
-        self.why = TimedOut(f"the client took none of the call's events for {seconds:g} s", "say more, or cancel")
+        self.why = why
         self._waiter.cancel()
 
     def more(self, count: int) -> None:

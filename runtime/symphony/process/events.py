@@ -65,14 +65,19 @@ class Cursor:
         return len(self._log.events) - self.at
 
     @property
+    def closing(self) -> bool:
+        """Whether nothing will come any more, so that what is left has the end."""
+        return self._log.closed
+
+    @property
     def ended(self) -> bool:
         """Whether nothing is left, and nothing will come."""
         return self._log.closed and not self.behind
 
     async def wait(self, push: Callable[[], bool] | None = None) -> None:
         """Until there is something to take, or the end, or a `nudge`. `push` is called in a turn of the loop after
-        something came, once a `rest` is over: where it returns True, it took all of that, and the wait goes on. (To
-        wake a task costs as much as a small event does.)"""
+        something came, once a `rest` is over: where it returns True, it took all of that, and the wait goes on; what it
+        raises, this does. (To wake a task costs as much as a small event does.)"""
         if not self.behind and not self._log.closed:
             self._wake = asyncio.get_running_loop().create_future()
             self._push = push
@@ -108,8 +113,12 @@ class Cursor:
 
     def _offered(self) -> None:
         self._offer = None
-        if self._push is not None and (not self._push() or self._log.closed):
-            self.nudge()
+        try:
+            if self._push is not None and (not self._push() or self._log.closed):
+                self.nudge()
+        except Exception as error:  # whoever waits is told, not the event loop
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_exception(error)
 
     def close(self) -> None:
         if self._offer is not None:
