@@ -44,10 +44,17 @@ class Guess(Prediction):
         self.reserved = len(file.pages) * file.arena.page_size
         self.group = file.pages[0]
 
-    @property
-    def waits(self) -> bool:
-        """No step has run it, and nobody has asked."""
-        return self.handle.guess is self and not self.running and not self.answers
+    def renew(self, token: int) -> None:
+        """It is answered, and the file has another token: what was a guess that came true is the next guess. The page
+        that it wrote has room for it."""
+        file = self.file
+        self.id = 0
+        self.asked = False
+        self.token = token
+        self.answers = ()
+        self.wanted = (file.length,)
+        self.prompt_end = len(file.tokens)
+        self.work = 1
 
 
 def foretells(operation: Prediction, count: int, result: RowResult, context_limit: int) -> bool:

@@ -52,18 +52,25 @@ class Guessing(Operations):
             return False
         token, file, handle = result.readings[0].top_ids[0], operation.file, operation.handle
         self.active.pop(operation, None)
+        operation.session.operations.pop(operation.id, None)
         self._kvfs.commit(file, len(file.tokens))
         self._kvfs.go_on(file, token)
         file.touched = operation.since
+        if isinstance(operation, Guess):
+            operation.renew(token)
+            guess = operation
+        else:
+            guess = Guess(operation, token)
         handle.operation = None
-        handle.guess = guess = Guess(operation, token)
+        handle.guess = guess
         self.guesses[guess] = None
         self._fresh.append(guess)
         return True
 
     def _take_fresh(self, room: int) -> list[Guess]:
         """Guesses for the next step: all, if there are at most so many, else none."""
-        fresh, self._fresh = [guess for guess in self._fresh if guess.waits], []
+        fresh = [g for g in self._fresh if g.handle.guess is g and not g.running and not g.answers]
+        self._fresh.clear()
         if len(fresh) <= room:
             return fresh
         for guess in fresh:
@@ -105,9 +112,12 @@ class Guessing(Operations):
         else:
             self.guessed_right += 1
             if guess.answers:
-                self._answer_known(guess, guess.answers, now)
+                self._answer_known(guess, op, guess.answers, now)
                 return
-        self.submit(guess)
+        if guess.running:
+            self.active[guess] = None  # nobody waits for it, nor is it waited for
+        else:
+            self.submit(guess)
 
     def give_up(self, guess: Guess) -> None:
         """Nobody will ask. The file is as it was, at once or (`quiet`) when no step touches it any more."""
@@ -121,15 +131,14 @@ class Guessing(Operations):
             self.give_up(handle.guess)
 
     # ---- the inside --------------------------------------------------------------------------------------------------
-    def _answer_known(self, guess: Guess, readings: Sequence[Reading], now: float) -> None:
+    def _answer_known(self, guess: Guess, op: int, readings: Sequence[Reading], now: float) -> None:
         guess.answers = ()
-        self.dispatch.returned(guess.handle, now)
         if self._foretell(guess, 1, RowResult(readings)):
             self._wake()
         else:
             self._kvfs.commit(guess.file, len(guess.file.tokens))
             self._settled(guess, now)
-        self._tell(guess, 1, readings, now)
+        self._tell(guess, op, 1, readings, now)
 
     def _forget(self, operation: Operation) -> None:
         if isinstance(operation, Guess) and not operation.asked:

@@ -41,8 +41,8 @@ from symphony.sched.dispatch import Dispatch
 
 _log = logging.getLogger(__name__)
 
-Untold = tuple[Prediction, int, Sequence[Reading]]
-"""A prediction that is complete, of which nobody has heard: the tokens of its row, and what came of it."""
+Untold = tuple[Prediction, int, int, Sequence[Reading]]
+"""A prediction that is complete, of which nobody has heard: its number, the tokens of its row, and what came of it."""
 TIMER_RESOLUTION = 1e-3
 """Seconds; the event loop rounds shorter waits up to this."""
 
@@ -124,8 +124,8 @@ class StepLoop(Guessing):
             if not self.flight or self._goes_on():
                 self._launch(self._schedule())
         finally:
-            for operation, count, readings in untold:
-                self._tell(operation, count, readings, now)
+            for operation, op, count, readings in untold:
+                self._tell(operation, op, count, readings, now)
 
     async def _collect(self) -> None:
         """Wait until a step should start, or until closed."""
@@ -230,8 +230,9 @@ class StepLoop(Guessing):
                         self._heed(operation, result)
                         continue
                     if type(operation) is Prediction or type(operation) is Guess:
+                        op = operation.id
                         if guesses and self._foretell(operation, count, result):
-                            untold.append((operation, count, result.readings))
+                            untold.append((operation, op, count, result.readings))
                             continue
                         if self._answers(operation, count, result, now):
                             continue
@@ -308,7 +309,7 @@ class StepLoop(Guessing):
             return False
         self._kvfs.commit(file, total)
         self._settled(operation, now)
-        self._tell(operation, count, readings, now)
+        self._tell(operation, operation.id, count, readings, now)
         return True
 
     def _absorb(self, operation: Operation, count: int, result: RowResult, now: float) -> None:

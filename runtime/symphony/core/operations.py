@@ -15,6 +15,7 @@ from symphony.core.generation import Generation
 from symphony.core.messages import Reading
 from symphony.core.meter import Meter
 from symphony.core.operation import Operation, Prediction, Transfer
+from symphony.core.session import Handle
 from symphony.errors import Cancelled, SymphonyError
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
@@ -98,7 +99,7 @@ class Operations:
         if isinstance(operation, Prediction):
             if operation.complete():
                 self._settled(operation, now)
-                self._deliver(operation, operation.answers, now)
+                self._deliver(operation.handle, operation.id, operation.answers, now)
         elif isinstance(operation, Generation):
             if operation.finish is not None and operation.drafter is not None:
                 operation.drafter.stop()
@@ -126,10 +127,11 @@ class Operations:
         self._kvfs.settle(file, len(file.tokens))
         file.touched = now
         self.active.pop(operation, None)
+        operation.session.operations.pop(operation.id, None)
         operation.handle.operation = None
 
-    def _tell(self, operation: Prediction, count: int, readings: Sequence[Reading], now: float) -> None:
-        """One row of `count` tokens has completed it: count them, and give the answer."""
+    def _tell(self, operation: Prediction, op: int, count: int, readings: Sequence[Reading], now: float) -> None:
+        """One row of `count` tokens has completed it, when its number was `op`: count them, and give the answer."""
         session, meter = operation.session, self.meter
         usage = session.usage
         usage.prompt_tokens += count
@@ -140,15 +142,14 @@ class Operations:
         if session.last_step != self.steps:
             session.last_step = self.steps
             usage.forwards += 1
-        self._deliver(operation, readings, now)
+        self._deliver(operation.handle, op, readings, now)
 
-    def _deliver(self, operation: Prediction, readings: Sequence[Reading], now: float) -> None:
-        handle = operation.handle
-        operation.session.operations.pop(operation.id, None)
+    def _deliver(self, handle: Handle, op: int, readings: Sequence[Reading], now: float) -> None:
         top = readings[-1].top_ids if readings else ()
         handle.expected = top[0] if top else -1
-        self.dispatch.answered(handle, now)
-        self.deliver(operation.id, list(readings))
+        if handle.guess is None:
+            self.dispatch.answered(handle, now)
+        self.deliver(op, list(readings))
 
     # ---- the end -----------------------------------------------------------------------------------------------------
     def cancel(self, operation: Operation) -> None:

@@ -122,7 +122,7 @@ class Room:
                 total, computed = len(file.tokens), file.computed
                 if total - computed >= size and file.derived is None:
                     coming.add(self._kvfs.key(file, computed // size))
-                if operation.foreseeable:
+                if operation.free_running and operation.foreseeable:
                     calm = computed < total < operation.reserved and not self._shut and not self._queued
                     if calm or self._runs_ahead(operation):
                         operation.work = 1

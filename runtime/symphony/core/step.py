@@ -41,7 +41,7 @@ class Step:
     @property
     def continues(self) -> bool:
         """Whether some row can be followed before it is over."""
-        return any(operation.foreseeable for operation, _ in self.plan)
+        return any(operation.foreseeable for operation, _ in self.plan if operation.free_running)
 
     async def over(self) -> Sequence[RowResult] | Exception:
         """One result a row, or why the step is lost."""

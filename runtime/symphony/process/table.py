@@ -227,8 +227,12 @@ class ProcessTable:
     # ---- turns
     def _woken(self, instance: Running) -> None:
         process: Process = instance.caller
-        if process.state is State.BLOCKED:
-            self._ready(process)
+        if process.state is State.BLOCKED:  # as `_ready`, which is a call more for each token
+            process.state = State.READY
+            self._scheduler.ready(process.pid)
+            if not self._drain_scheduled:
+                self._drain_scheduled = True
+                asyncio.get_running_loop().call_soon(self._drain)
         elif process is self._running:
             process.woken_in_turn = True
 
@@ -261,9 +265,14 @@ class ProcessTable:
                 turn = self._failed(process, e)
             self._running = None
             before, now = now, time.thread_time_ns()
-            process.cpu_ns += now - before
-            self._scheduler.charge(pid, now - before)
-            empty = process.budget.spend(now - before)
+            used = now - before
+            process.cpu_ns += used
+            self._scheduler.charge(pid, used)
+            budget, empty = process.budget, None
+            if budget.parent is None and budget.used + used <= budget.limit:
+                budget.used += used
+            else:
+                empty = budget.spend(used)
             if turn is Turn.BLOCKED and not process.woken_in_turn and empty is None:  # most turns
                 process.state = State.BLOCKED
                 continue

@@ -259,20 +259,26 @@ async def pred(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, An
 
 def predict(
     caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], readings: Any
-) -> Predicting | Coroutine[Any, Any, list[Distribution]]:
-    wanted = _readings_of(readings)
-    if readings.allowed is not None:
-        return _predict_within(caller, file, tokens, outputs, wanted, readings.allowed)
-    return _predict(caller, file, tokens, outputs, wanted)  # most tokens of a guest: few calls from here on
+) -> Predicting | list[Distribution] | Coroutine[Any, Any, list[Distribution]]:
+    sample, top_k, logprobs, entropy, allowed = readings
+    plain = sample is None and logprobs is None  # most tokens of a guest: few calls from here on
+    wanted = _plain_readings(top_k, entropy) if plain else _readings_of(readings)
+    if allowed is not None:
+        return _predict_within(caller, file, tokens, outputs, wanted, allowed)
+    return _predict(caller, file, tokens, outputs, wanted)
 
 
 async def _predict_within(
     caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], wanted: Readings, allowed: tuple[str, Any]
 ) -> list[Distribution]:
-    return await _predict(caller, file, tokens, outputs, await _within(caller, file, wanted, allowed))
+    predicting = _predict(caller, file, tokens, outputs, await _within(caller, file, wanted, allowed))
+    return await predicting if isinstance(predicting, Predicting) else predicting
 
 
-def _predict(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], wanted: Readings) -> Predicting:
+def _predict(
+    caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any], wanted: Readings
+) -> Predicting | list[Distribution]:
+    """What waits for the answer; or that, where it is known."""
     indexes = _FIRST if outputs == _LAST and len(tokens) == 1 else _indexes(outputs, len(tokens))
     predicting = Predicting(caller, wanted)
     try:
@@ -280,7 +286,10 @@ def _predict(caller: Caller, file: KvFile, tokens: Any, outputs: tuple[str, Any]
     except BaseException:
         predicting.detach()
         raise
-    return predicting
+    if predicting.result is None:
+        return predicting
+    answer = predicting.answer()
+    return predicting if answer is None else answer
 
 
 def prediction_subscribe(caller: Caller, prediction: Prediction) -> Pollable:
