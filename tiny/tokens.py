@@ -23,7 +23,7 @@ TENTHS = 10
 """The weight of a token that the model writes; one that it reads has 1. Of a target, in tenths."""
 LONGEST = 2048
 """Tokens; longer documents are left out."""
-SHORT = 900
+SHORT = 1200
 """Characters of a document in a batch of short ones at most."""
 AT_ONCE = 32
 """Documents that are encoded together."""

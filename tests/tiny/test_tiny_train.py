@@ -13,7 +13,7 @@ import torch
 
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import Batch, Readings, Row
-from tiny import attention, checkpoint, tokens
+from tiny import checkpoint, tokens
 from tiny.export import export
 from tiny.making import Order, making
 from tiny.model import Model, Shape
@@ -123,14 +123,6 @@ def test_a_draft_learns_of_its_teacher(vocabulary: Path, trained: Model, tmp_pat
         assert train(training, Plan(3, 512), make, tmp_path, tell=told.append)
     assert told[-1].startswith("step 3 of 3")
     trained.requires_grad_(True)
-
-
-@pytest.mark.filterwarnings("ignore:flex_attention called without")
-def test_ways_of_attention_agree() -> None:
-    torch.manual_seed(0)
-    q, k, v = (torch.randn(40, heads, 16) for heads in (4, 2, 2))
-    bounds = torch.tensor([0, 7, 8, 31, 40, 40], dtype=torch.int32)
-    torch.testing.assert_close(attention.flex(q, k, v, bounds, 40), attention.loop(q, k, v, bounds, 40))
 
 
 def test_files_of_a_checkpoint_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
