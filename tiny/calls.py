@@ -1,147 +1,258 @@
-"""Tool calls: tools with a schema, requests for one of them, the call, its result and the answer.
+"""Tool calls: tools with a schema, requests for some of them, the calls, their results and what is told of these.
 
-Tools of daily life have requests composed of an opening, a verb phrase and its arguments in any order; made-up tools
-have names, parameters and values that nobody has seen. One tool in five is for evaluation only.
+Requests for tools of daily life are composed of an opening, a command or a question, and its arguments in any order;
+made-up tools have names, parameters and values that nobody has seen.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tiny import words
-from tiny.pen import Manner, Pen, upper_first
+from tiny.pen import Pen, upper_first
+from tiny.talk import CAPITAL_ASKS, NO_IDEA, TALK, unknown
 from tiny.tasks import Turns
+from tiny.tools import ALIASES, TOOLS, Parameter, Tool
+from tiny.words import Value, articles, as_json, as_list, with_article
 
-
-@dataclass(slots=True, frozen=True)
-class Tool:
-    """`parts` are ways to say each argument; `does` what is done, without them."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, tuple[str, words.Maker]]
-    does: list[str]
-    parts: Mapping[str, list[str]]
-
-
-PRIORITIES = ["low", "medium", "high", "low", "urgent"]
-TOOLS = [
-    Tool("get_weather", "Get the current weather for a city", {"city": ("string", words.city)},
-         ["What is the weather", "Tell me the weather", "How is the weather", "Look at the sky"],
-         {"city": ["in {city}", "for {city}", "over {city}"]}),
-    Tool("send_email", "Send an email", {"to": ("string", words.email), "subject": ("string", words.phrase)},
-         ["Send an email", "Write an email", "Mail", "Drop a line"],
-         {"to": ["to {to}", "to the address {to}", "addressed to {to}"],
-          "subject": ["with the subject {subject}", "about {subject}", "on the matter of {subject}"]}),
-    Tool("set_timer", "Set a timer", {"minutes": ("integer", words.number)},
-         ["Set a timer", "Start a timer", "Wind up a timer"],
-         {"minutes": ["for {minutes} minutes", "of {minutes} minutes", "that rings in {minutes} minutes"]}),
-    Tool("book_flight", "Book a flight",
-         {"origin": ("string", words.city), "destination": ("string", words.city), "date": ("string", words.date)},
-         ["Book a flight", "Get me a flight", "Find me a seat on a plane"],
-         {"origin": ["from {origin}", "leaving {origin}", "out of {origin}"],
-          "destination": ["to {destination}", "going to {destination}", "bound for {destination}"],
-          "date": ["on {date}", "for {date}", "with departure {date}"]}),
-    Tool("get_order", "Get the status of an order", {"order_id": ("string", words.code)},
-         ["Check the order", "What is the status of order", "How far is order"],
-         {"order_id": ["{order_id}", "with the id {order_id}", "numbered {order_id}"]}),
-    Tool("create_ticket", "Create a support ticket",
-         {"title": ("string", words.phrase), "priority": ("string", words.of(PRIORITIES))},
-         ["Create a ticket", "Open a ticket", "File a complaint"],
-         {"title": ["with title {title}", "about {title}", "that says {title}"],
-          "priority": ["and priority {priority}", "with {priority} priority", "marked {priority}"]}),
-    Tool("translate", "Translate text to another language",
-         {"text": ("string", words.phrase), "language": ("string", words.of(words.LANGUAGES))},
-         ["Translate", "Put", "Say"], {"text": ["{text}", "the text {text}", "the words {text}"],
-          "language": ["to {language}", "into {language}", "in {language}"]}),
-    Tool("set_light", "Set the light in a room",
-         {"room": ("string", words.of(words.PLACES)), "brightness": ("integer", words.within(0, 100))},
-         ["Set the light", "Dim the light", "Bring the lamp"],
-         {"room": ["in the {room}", "of the {room}", "over in the {room}"],
-          "brightness": ["to {brightness}", "to {brightness} percent", "down to {brightness}"]}),
-    Tool("delete_file", "Delete a file", {"path": ("string", words.path)},
-         ["Delete", "Remove", "Throw away"], {"path": ["{path}", "the file {path}", "what is in {path}"]}),
-    Tool("get_distance", "Get the distance between two cities",
-         {"start": ("string", words.city), "end": ("string", words.city)},
-         ["How far is it", "What is the distance", "How long is the way"],
-         {"start": ["from {start}", "between {start}", "starting in {start}"],
-          "end": ["to {end}", "and {end}", "ending in {end}"]}),
-]  # fmt: skip
-OPENINGS = ["", "Please ", "Can you ", "I need you to ", "Could you ", "Hi! Please ", "Would you be so kind and "]
-ENDINGS = ["", "", " please", ", thanks", " right now", ", if you can"]
-HEAD = "You can call tools.\n<tools>\n{tools}\n</tools>"
-Asked = tuple[dict[str, Any], str, dict[str, Any]]
+OPENINGS = (
+    "|||Please |Can you |Could you |I need you to |I want you to |I would like you to |Hi! Please |Hello, can you |Help me to |Go ahead and |Would you |Now |Next, |It is time to |[Hi|Hey], |I want to |Let us |Will you "
+    "|~Would you be so kind and |~Do me a favor and |~I would be grateful if you could |~What I want is that you "
+)
+ENDINGS = "|||| please|, please|, thanks| right now| now| if you can| if possible| for me| as soon as possible| today|, thank you|. Thanks!| later today|~, if it is no trouble| when you have a moment| at once"
+HEADS = (
+    "You can call tools.\n<tools>\n{t}\n</tools>", "You are a helpful assistant.\n\n# Tools\n<tools>\n{t}\n</tools>",
+    'Tools you may use:\n<tools>\n{t}\n</tools>\nTo use one, write <tool_call>{{"name": ..., "arguments": ...}}</tool_call>.',
+)  # fmt: skip
+NO_TOOL = "I have no tool for that."
+Schema = dict[str, Any]
+Asked = tuple[Schema, str, dict[str, Any]]
 """A schema, a request, the arguments that it names."""
 
 
 def known(pen: Pen) -> Asked:
+    """A tool of daily life, now and then under other names."""
     tool = pen.word(TOOLS)
-    arguments = {key: make(pen) for key, (_, make) in tool.parameters.items()}
-    keys = list(arguments)
-    if pen.manner is not Manner.PLAIN and tool.name not in ("translate", "get_distance"):
-        keys = pen.shuffled(keys)
-    does = pen.wording(tool.does)
-    parts = [pen.wording(tool.parts[key]).format(**arguments) for key in keys]
-    question = does.split()[0] in ("What", "How")
-    opening = "" if question or pen.manner is Manner.PLAIN else pen.wording(OPENINGS)
-    ending = "" if pen.manner is Manner.PLAIN else pen.wording(ENDINGS)
-    if opening:
-        does = does[0].lower() + does[1:]
-    request = f"{opening}{does} {' '.join(parts)}{ending}{'?' if question else '.'}"
-    kinds = {key: kind for key, (kind, _) in tool.parameters.items()}
-    return _schema(tool.name, tool.description, kinds), pen.slip(request), arguments
+    given = dict(tool.parameters)
+    optional = {key: one for key, one in tool.extra.items() if not pen.plain and pen.chance(0.6)}
+    told = {key: one for key, one in optional.items() if pen.chance(0.6)}
+    given |= told
+    arguments = {key: one.make(pen) for key, one in given.items()}
+    request = _request(pen, tool, given, arguments)
+    return _renamed(pen, tool, {**tool.parameters, **optional}, arguments, request)
+
+
+def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[str, Value]) -> str:
+    shown = {key: _quoted(pen, one, arguments[key]) for key, one in given.items()}
+    if tool.free and pen.chance(0.3) and not pen.plain:
+        text = pen.ask(tool.free, **shown)
+        for key in given.keys() - tool.parameters.keys():
+            text = f"{text.rstrip('.?')} {pen.write(given[key].says, v=shown[key])}{text[-1] if text[-1] in '.?' else ''}".replace(" ,", ",")
+        return text if tool.free and text[0].islower() and text.startswith(tuple(shown.values())) else upper_first(text)
+    keys = list(given) if tool.fixed or pen.plain else pen.shuffled(list(given))
+    parts = [pen.write(given[key].says, v=shown[key]) for key in keys]
+    if parts[0][0] in ",:" and len(parts) > 1:
+        parts.reverse()
+    question = bool(tool.asks) and pen.chance(0.4)
+    opening = "" if question or pen.plain else pen.ask(OPENINGS)
+    command = pen.ask(tool.asks if question else tool.does)
+    mark = "?" if question or opening.startswith(("Can", "Could", "Would", "Will", "Hello, can")) else "."
+    shape = 0 if pen.plain or tool.fixed else pen.between(0, 9)
+    if shape == 8 and not opening.startswith(("H", "N")) and parts[0].split()[0] in ("in", "for", "on", "at", "from", "with"):
+        front = f"{upper_first(parts[0])}, "
+        text = f"{front}{opening[:1].lower()}{opening[1:]}{command[0].lower()}{command[1:]} {' '.join(parts[1:])}".rstrip()
+    elif shape == 9 and len(parts) > 1:
+        cut = pen.between(1, len(parts) - 1)
+        text = f"{opening}{command} {' '.join(parts[:cut])}{mark} {upper_first(' '.join(parts[cut:]).lstrip(',: '))}"
+        mark = "."
+    else:
+        text = f"{opening}{command} {' '.join(parts)}"
+    ending = "" if pen.plain or given[keys[-1]].make is words.phrase else pen.write(ENDINGS)
+    if ending.endswith("!"):
+        return articles(upper_first((text + mark + ending[1:]).replace(" ,", ",").replace(" :", ":")))
+    mark = pen.choice((mark, mark, mark, "", "!" if mark == "." else mark)) if not pen.plain else mark
+    return articles(upper_first((text + ending + mark).replace(" ,", ",").replace(" :", ":")))
+
+
+def _quoted(pen: Pen, one: Parameter, value: Value) -> str:
+    text = str(value)
+    if one.kind == "string" and not one.one_of and not pen.plain and pen.chance(0.12):
+        return pen.choice(('"{}"', "'{}'", '"{}"', "`{}`")).format(text)
+    return text
+
+
+def _renamed(pen: Pen, tool: Tool, parameters: dict[str, Parameter], arguments: dict[str, Value], request: str) -> Asked:
+    names = {key: key for key in parameters}
+    title = tool.name
+    if not pen.plain:
+        for key in parameters:
+            kind = pen.random.random()
+            other = key if kind < 0.55 else pen.choice(ALIASES[key].split()) if key in ALIASES and kind < 0.85 else f"{key}_{pen.choice(('name', 'value', 'text'))}" if kind < 0.9 else pen.coined()
+            names[key] = other if other not in names.values() else key
+        if pen.chance(0.4):
+            verb, _, rest = title.partition("_")
+            rest = rest or verb
+            title = pen.choice((
+                title.replace("_", ""), title + "_v2", title.replace("_", "-"), verb + upper_first(rest), f"{pen.choice(('do', 'run', 'my', 'api', 'current', 'fetch'))}_{rest}",
+                f"{verb}_current_{rest}", f"{pen.coined()}_{rest}", pen.coined(), rest, f"{verb}.{rest}",
+            ))  # fmt: skip
+    properties: Schema = {}
+    for key, one in parameters.items():
+        detail: Schema = {"type": one.kind}
+        if one.one_of:
+            detail["enum"] = list(one.one_of)
+        if not pen.plain and (names[key] != key and names[key] not in ALIASES.get(key, "") or pen.chance(0.4)):
+            detail["description"] = pen.write("The {k}|{K}|Name or value of the {k}|The {k} to use|{K}, as the user says it", k=key.replace("_", " "), K=upper_first(key.replace("_", " ")))
+        properties[names[key]] = detail
+    required = [names[key] for key in tool.parameters]
+    told = {names[key]: value for key, value in arguments.items()}
+    description = tool.description + ("" if pen.plain else pen.choice(("", "", ".", ".", " for the user", " and return it")))
+    return _schema(title, description, properties, required), request, {key: told[key] for key in properties if key in told}
+
+
+def _schema(name: str, description: str, properties: Schema, required: list[str]) -> Schema:
+    return {"name": name, "description": description, "parameters": {"type": "object", "properties": properties, "required": required}}
+
+
+PAIRS = ("{k} {v}", "{k}={v}", "{k}: {v}", "{k} set to {v}", "the {k} is {v}", "{v} as {k}", "{v} as the {k}", "{k} = {v}", "the {k} {v}", "{v} for the {k}")
+PAIRS_UNSEEN = ("{k} being {v}", "{v} in the place of {k}", "a {k} of {v}")
+INVENTED = (
+    "{w} with {p}.|Please {w} with {p}.|[Can|Could] you {w}? Use {p}.|I need to {w}: {p}.|{w} for {p}|{w} using {p}[.|]|{w}[, | - |: | ( ]{p}[.|]|{p}. [Now|Then|Please|So] {w}.|[Call|Run|Use|Try|Execute] {n} [with|using|for|:] {p}."
+    "|[Use|Call] the [tool|function] {n}[: | with ]{p}|{n} {p}|I want [you to|to] {w}, {p}.|[Now|Next|Then] {w}, [with|given|where] {p}.|[Would|Will] you {w} with {p}?|Let us {w}, {p}.|{w}.\n{p}|It is time to {w} with {p}."
+    "|~Now it is up to you to {w}, given {p}.|~See that you {w}; {p}.|~{w}, and for that take {p}."
+)
 
 
 def invented(pen: Pen) -> Asked:
-    verb, noun = pen.word(words.VERBS), pen.word(words.NOUNS) if pen.chance(0.5) else pen.coined()
+    """A tool that is none."""
+    verb = pen.word(words.VERBS) if pen.chance(0.8) else pen.coined()
+    noun = pen.word(words.NOUNS) if pen.chance(0.5) else pen.coined()
     arguments: dict[str, Any] = {}
-    kinds: dict[str, str] = {}
-    for _ in range(pen.between(1, 3)):
-        key = pen.choice([pen.coined(), words.word(pen), f"{pen.word(words.NOUNS)}_id"])
-        kinds[key] = pen.choice(["string", "string", "integer", "number"])
-        makers: dict[str, words.Maker] = {"string": words.word, "integer": words.number, "number": words.amount}
-        arguments[key] = makers[kinds[key]](pen)
-    one = pen.wording(["{k} {v}", "{k}: {v}", "{k}={v}", "{v} as the {k}"])
-    said = pen.choice([" and ", ", "]).join(one.format(k=key, v=value) for key, value in arguments.items())
-    shapes = [
-        "{w} with {p}.",
-        "Please {w} with {p}.",
-        "Can you {w}? Use {p}.",
-        "I need to {w}: {p}.",
-        "Now it is time to {w}, given {p}.",
-    ]
-    request = pen.wording(shapes).format(w=f"{verb} the {noun}", p=said)
-    schema = _schema(f"{verb}_{noun}", f"{upper_first(verb)} the {noun}", kinds)
-    return schema, pen.slip(upper_first(request)), arguments
+    properties: Schema = {}
+    optional: list[str] = []
+    for _ in range(pen.choice((1, 1, 2, 2, 3, 4))):
+        key = pen.choice((pen.coined(), pen.coined(), words.word(pen), f"{pen.word(words.NOUNS)}_{pen.choice(('id', 'name', 'type', 'size'))}", f"{pen.coined(1)}_{pen.coined(1)}"))
+        if key in properties:
+            continue
+        properties[key], value = _parameter(pen)
+        if not pen.plain and pen.chance(0.4):
+            properties[key] = {**properties[key], "description": f"The {key.replace('_', ' ')}"}
+        if arguments and not pen.plain and pen.chance(0.2):
+            optional.append(key)
+            if pen.chance(0.5):
+                continue
+        arguments[key] = value
+    pairs = PAIRS_UNSEEN if pen.unseen else PAIRS[:3] if pen.plain else PAIRS
+    one = pen.choice(pairs)
+    spaced = not pen.plain and pen.chance(0.3)
+    keys = list(arguments) if pen.plain else pen.shuffled(list(arguments))
+    parts = [one.format(k=key.replace("_", " ") if spaced else key, v=_spoken(pen, arguments[key])) for key in keys]
+    said = as_list(parts, pen.choice((" and ", ", "))) if pen.chance(0.8) else "; ".join(parts)
+    name = f"{verb}_{noun}"
+    what = pen.choice((f"{verb} the {noun}", f"{verb} {noun}", f"{verb} {with_article(noun)}", f"{verb} my {noun}", f"{verb} this {noun}"))
+    request = upper_first(pen.ask(INVENTED, w=what, p=said, n=name)).replace(" ( ", " (")
+    required = [key for key in properties if key not in optional]
+    return _schema(name, f"{upper_first(verb)} the {noun}", properties, required), request, {key: arguments[key] for key in properties if key in arguments}
 
 
-def _schema(name: str, description: str, kinds: dict[str, str]) -> dict[str, Any]:
-    properties = {key: {"type": kind} for key, kind in kinds.items()}
-    parameters = {"type": "object", "properties": properties, "required": list(properties)}
-    return {"name": name, "description": description, "parameters": parameters}
+def _parameter(pen: Pen) -> tuple[Schema, Any]:
+    kind = pen.random.random()
+    if kind < 0.6 or pen.plain:
+        return {"type": "string"}, str((words.word if pen.plain else words.anything)(pen))
+    if kind < 0.75:
+        return {"type": "integer"}, words.number(pen)
+    if kind < 0.82:
+        return {"type": "number"}, words.amount(pen)
+    if kind < 0.88:
+        return {"type": "boolean"}, pen.chance(0.5)
+    if kind < 0.95:
+        options = list(dict.fromkeys(words.word(pen) for _ in range(pen.between(2, 4))))
+        return {"type": "string", "enum": options}, pen.choice(options)
+    return {"type": "array", "items": {"type": "string"}}, [words.word(pen) for _ in range(pen.between(1, 3))]
+
+
+def _spoken(pen: Pen, value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    return f'"{text}"' if isinstance(value, str) and not pen.plain and pen.chance(0.12) else text
+
+
+def tools_of(pen: Pen, count: int = 0) -> tuple[str, list[Asked]]:
+    """Some tools, and how they are shown."""
+    made = [(known if pen.chance(0.55) else invented)(pen) for _ in range(count or pen.choice((1, 2, 2, 3, 3, 4, 5)))]
+    by_name = {asked[0]["name"]: asked for asked in made}
+    wrapped = pen.plain or pen.chance(0.8)
+    head = HEADS[0] if pen.plain else pen.choice(HEADS)
+    shown = "\n".join([as_json({"type": "function", "function": schema} if wrapped else schema) for schema, _, _ in by_name.values()])
+    return head.format(t=shown), pen.shuffled(list(by_name.values()))
+
+
+def written(asked: Asked) -> str:
+    """The call as a model writes it."""
+    return f"<tool_call>{as_json({'name': asked[0]['name'], 'arguments': asked[2]})}</tool_call>"
 
 
 def call(pen: Pen) -> Turns:
     """One request among several tools; the last turn is the call."""
-    made = [(known if pen.chance(0.5) else invented)(pen) for _ in range(pen.between(1, 4))]
-    by_name = {asked[0]["name"]: asked for asked in made}
-    schema, request, arguments = pen.choice(list(by_name.values()))
-    shown = "\n".join(json.dumps({"type": "function", "function": each}) for each, _, _ in by_name.values())
-    answer = json.dumps({"name": schema["name"], "arguments": arguments}, ensure_ascii=False)
-    return [
-        ("system", HEAD.format(tools=shown)),
-        ("user", request),
-        ("assistant", f"<tool_call>{answer}</tool_call>"),
-    ]
+    system, made = tools_of(pen)
+    return [("system", system), ("user", made[0][1]), ("assistant", written(made[0]))]
 
 
 def conversation(pen: Pen) -> Turns:
-    """A call, its result, and the result told."""
-    key, value = (
-        pen.word(["result", "status", "total", "price", "answer"]),
-        pen.choice([words.number(pen), words.word(pen)]),
-    )
-    return [*call(pen), ("tool", json.dumps({key: value})), ("assistant", f"The {key} is {value}.")]
+    """Requests, calls, results and what is told of them; talk in between, and what no tool is there for."""
+    system, made = tools_of(pen)
+    turns: Turns = [("system", system)]
+    for nth, asked in enumerate(made[: pen.choice((1, 1, 2, 2, 3))]):
+        kind = pen.random.random()
+        if kind < 0.1:
+            turns += _besides(pen)
+        elif kind < 0.18 and len(made) > 1:
+            other = made[nth - 1]
+            results = [_result(pen), _result(pen)]
+            joined = pen.write(" Also: | And then: | Then: | And: |\n") + other[1]
+            turns += [("user", asked[1] + joined), ("assistant", f"{written(asked)}\n{written(other)}")]
+            turns += [*(("tool", shown) for shown, _ in results), ("assistant", " ".join(said for _, said in results))]
+            continue
+        elif kind < 0.24:
+            stranger = known(pen)
+            if stranger[0]["name"] not in {each[0]["name"] for each in made} and pen.chance(0.6):
+                turns += [("user", stranger[1]), ("assistant", NO_TOOL)]
+        turns += [("user", asked[1]), ("assistant", written(asked))]
+        if pen.chance(0.1):  # the result comes later
+            turns += _besides(pen)
+        shown, said = _result(pen)
+        turns += [("tool", shown), ("assistant", said)]
+    return turns
+
+
+def _besides(pen: Pen) -> Turns:
+    """What needs no tool."""
+    kind = pen.between(0, 4)
+    if kind == 0:
+        return unknown(pen)
+    if kind == 1:
+        country = pen.word(list(words.CAPITALS))
+        return [("user", pen.ask(CAPITAL_ASKS, c=country)), ("assistant", f"The capital of {country} is {words.CAPITALS[country]}.")]
+    asked = pen.choice([key for key, due in TALK.items() if due not in (NO_IDEA, "I can not see outside, but a tool could tell me.")][: 6 if kind < 4 else None])
+    return [("user", pen.ask(asked)), ("assistant", TALK[asked])]
+
+
+RESULTS = "result value status answer temperature total id sky price code message name city time count level unit".split()
+
+
+def _result(pen: Pen) -> tuple[str, str]:
+    """What a tool returns, and how the model tells it."""
+    kind = pen.random.random()
+    if kind < 0.08:
+        error = words.phrase(pen)
+        return as_json({"error": error}), f"Sorry, the call failed: {error}."
+    if kind < 0.2:
+        text = pen.choice((words.word, words.phrase, words.number, lambda pen: f"{words.word(pen)}, {words.number(pen)} degrees"))(pen)
+        return str(text), f"The result is {text}."
+    made: dict[str, Value] = {}
+    for _ in range(pen.choice((1, 1, 2, 2, 3, 4))):
+        made[pen.choice(RESULTS) if pen.chance(0.8) else pen.coined()] = words.number(pen) if pen.chance(0.4) else words.anything(pen)
+    return as_json(made), upper_first(" and ".join([f"the {key} is {value}" for key, value in made.items()])) + "."

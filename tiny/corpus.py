@@ -5,57 +5,97 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
-from tiny import calls, tasks
+from tiny import calls, lists, sums, talk, tasks
 from tiny.pen import Manner, Pen
 from tiny.tasks import Turns
 
 Task = Callable[[Pen], Turns]
 MIX: dict[Task, float] = {
-    calls.call: 0.14,
-    calls.conversation: 0.06,
-    tasks.extraction: 0.16,
-    tasks.citation: 0.14,
-    tasks.many_citations: 0.04,
-    tasks.recall: 0.07,
-    tasks.long_recall: 0.03,
-    tasks.arithmetic: 0.08,
-    tasks.subtraction: 0.04,
-    tasks.steps: 0.02,
-    tasks.judge: 0.05,
-    tasks.lists: 0.06,
-    tasks.propose: 0.03,
-    tasks.react: 0.04,
-    tasks.talk: 0.06,
-    tasks.story: 0.02,
+    calls.call: 0.07,
+    calls.conversation: 0.13,
+    tasks.extraction: 0.17,
+    tasks.citations: 0.10,
+    tasks.shelf: 0.05,
+    tasks.reading: 0.03,
+    tasks.recalls: 0.06,
+    tasks.long_recalls: 0.03,
+    tasks.needle: 0.015,
+    tasks.find_all: 0.02,
+    sums.arithmetic: 0.04,
+    sums.more_arithmetic: 0.03,
+    sums.subtraction: 0.035,
+    sums.in_words: 0.03,
+    sums.steps: 0.02,
+    sums.judges: 0.04,
+    sums.proposals: 0.03,
+    lists.lists: 0.04,
+    lists.more_lists: 0.035,
+    lists.text_operations: 0.03,
+    lists.classify: 0.02,
+    lists.sequence: 0.015,
+    lists.pick: 0.01,
+    talk.react: 0.04,
+    talk.talk: 0.06,
+    talk.story: 0.025,
 }
-ALONE = {calls.call, calls.conversation, tasks.many_citations, tasks.long_recall, tasks.react}
+ALONE = {calls.call, calls.conversation, tasks.shelf, tasks.long_recalls, tasks.needle, talk.react}
 """Not joined with other dialogues."""
-SYSTEM = ["You are a helpful assistant.", "You are Symphony, a small helpful model.", "Answer briefly."]
+SHORT = [task for task in MIX if task not in ALONE]
+SYSTEM = (
+    "You are a helpful assistant.|You are Symphony, a small helpful model.|Answer briefly.|Be brief.|Be short and exact.|You are a careful assistant. Answer with facts from the text only."
+    "|You answer questions[ about capitals|]. Be brief, be right, and never guess.|[Answer|Reply] in one sentence.|You know a lot."
+)
 SPECIAL = (
     "<|endoftext|> <|im_start|> <|im_end|> <tool_call> </tool_call> <tools> </tools> <tool_response> </tool_response> "
     "<think> </think>"
 ).split()
 
 
+def normal(text: str) -> str:
+    """What is left of a prompt without capitals and the marks at its end."""
+    return text.casefold().rstrip(" .?!")
+
+
+@cache
+def reserved() -> frozenset[str]:
+    """The prompts of the page for newcomers, none of which is trained on."""
+    page = tomllib.loads(Path(__file__).with_name("newcomer.toml").read_text())
+    return frozenset(normal(prompt["user"]) for prompt in page["prompt"])
+
+
 def dialogue(seed: int | str) -> Turns:
     """One document: a task, often followed by others."""
     pen = Pen(seed, Manner.VARIED)
-    tasks_, shares = list(MIX), list(MIX.values())
-    task = pen.random.choices(tasks_, shares)[0]
+    turns = _dialogue(pen)
+    while any(role == "user" and len(text) < 200 and normal(text) in reserved() for role, text in turns):
+        turns = _dialogue(pen)
+    return turns
+
+
+def _dialogue(pen: Pen) -> Turns:
+    task = pen.random.choices(list(MIX), list(MIX.values()))[0]
     turns = task(pen)
     if task in ALONE:
         return turns
-    for _ in range(pen.choice([0, 0, 1, 2, 3])):
-        other = pen.random.choices(tasks_, shares)[0]
-        turns += other(pen) if other not in ALONE else task(pen)
-    return [("system", pen.choice(SYSTEM)), *turns] if pen.chance(0.2) else turns
+    shares = [MIX[each] for each in SHORT]
+    for _ in range(pen.choice((0, 0, 1, 2, 3))):
+        other = task if pen.chance(0.4) else pen.random.choices(SHORT, shares)[0]
+        more = other(pen)
+        if more[0][0] != "system":
+            turns = turns + more
+    if turns[0][0] != "system" and pen.chance(0.2):
+        return [("system", pen.write(SYSTEM) * (pen.choice((1, 1, 1, 8)))), *turns]
+    return turns
 
 
 def rendered(turns: Turns, answering: bool = False) -> str:
     """As the chat template has it; `answering`: with the head of the assistant's next turn."""
-    text = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
+    text = "".join([f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns])
     return text + ("<|im_start|>assistant\n" if answering else "")
 
 

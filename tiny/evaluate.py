@@ -18,7 +18,7 @@ from symphony.core.config import CoreConfig
 from symphony.core.core import Core
 from symphony.core.messages import Chunk, Draft, GenerateOptions
 from symphony.engine.engine import Engine
-from tiny import calls, tasks
+from tiny import calls, lists, sums, talk, tasks
 from tiny.corpus import Task, rendered
 from tiny.pen import Manner, Pen
 from tiny.tasks import Turns
@@ -52,16 +52,20 @@ MEASURES = [
     Measure("JSON extraction", tasks.extraction, _promise(0.97, 0.75)),
     Measure("citations", tasks.citation, _promise(0.97, 0.95), 48),
     Measure("24 documents", tasks.many_citations, _promise(0.97), 48),
+    Measure("reading", tasks.reading, {}, 48),
     Measure("recall", tasks.recall, {}, 32),
     Measure("1,500 tokens", tasks.long_recall, _promise(0.93), 32),
-    Measure("two-digit sums", tasks.arithmetic, _promise(0.97), 16),
-    Measure("subtraction in words", tasks.subtraction, {Manner.UNSEEN: 0.90}, 16),
-    Measure("sums by steps", tasks.steps, {}, 96),
-    Measure("lists", tasks.lists, _promise(0.97)),
-    Measure("ReAct", tasks.react, _promise(0.97), 64),
-    Measure("judge", tasks.judge, _promise(0.97), 8),
-    Measure("proposals", tasks.propose, {}, 48),
-    Measure("small talk", tasks.talk, {}, 48),
+    Measure("two-digit sums", sums.arithmetic, _promise(0.97), 16),
+    Measure("subtraction in words", sums.subtraction, {Manner.UNSEEN: 0.90}, 16),
+    Measure("sums by steps", sums.steps, {}, 96),
+    Measure("lists", lists.lists, _promise(0.97)),
+    Measure("more lists", lists.more_lists, {}),
+    Measure("text", lists.text_operations, {}, 64),
+    Measure("classes", lists.classify, {}, 8),
+    Measure("ReAct", talk.react, _promise(0.97), 64),
+    Measure("judge", sums.judge, _promise(0.97), 8),
+    Measure("proposals", sums.propose, {}, 48),
+    Measure("small talk", talk.talk, {}, 48),
 ]
 BY_NAME = {measure.name: measure for measure in MEASURES}
 STEP = re.compile(r"(\d+) ([+*-]) (\d+) = (\d+) \(left: ([\d ]+)\)")
@@ -126,7 +130,7 @@ async def measure_drafts(report: Report, engine: Engine, draft: Engine, items: i
 
 
 def right(measure: Measure, turns: Turns, answer: str) -> bool:
-    return valid_step(turns[-2][1], answer) if measure.task is tasks.propose else answer == turns[-1][1]
+    return valid_step(turns[-2][1], answer) if measure.task is sums.propose else answer == turns[-1][1]
 
 
 def valid_step(asked: str, answer: str) -> bool:

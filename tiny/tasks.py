@@ -1,79 +1,224 @@
-"""What the model is for, a dialogue at a time: documents, JSON, recall, sums, lists, steps of an agent, small talk.
+"""Dialogues about what was read: JSON from text, questions about documents, values that are remembered.
 
 A task takes a pen and returns turns (role, content); the last one, the assistant's, is what an answer is compared to.
-Tools have a file of their own. It knows nothing of tokens.
+Files beside this one have the other tasks. It knows nothing of tokens.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 
 from tiny import words
-from tiny.pen import Manner, Pen, upper_first
-from tiny.sentences import event, record
+from tiny.facts import Key, Question, Told, told
+from tiny.pen import Pen, upper_first
+from tiny.records import EXTRA, Record, record, renamed
+from tiny.words import Value, as_json, as_list
 
 Turns = list[tuple[str, str]]
 UNKNOWN = "I do not know."
-HELD_OUT_PAIRS = 10
-"""One pair of two-digit numbers of so many is never added or subtracted in training."""
+
+KEYS = (
+    "{k}|{k}|{k}|the fields {k}|the keys {k}|[only|just] {k}|these fields: {k}|the values of {k}|the following: {k}|the {k}"
+    "|~every one of {k}|~the entries {k}"
+)
+FORMS = "as JSON|as JSON|in JSON|as [a|one] JSON object|in JSON format|~in the form of JSON|~packed into a JSON object"
+VERBS = (
+    "Extract|Get|Give me|Return|Find|Output|Write|Produce|Give|Pull out|Show|List|Read|Print|Parse|Tell me|I need|I want|Please [extract|return|give me]"
+    "|[Can|Could] you [extract|find|give me]|~Dig out|~Fish out|~Put together"
+)
+ASKS = (
+    "{v} {k} {f}|{v} {k} {f}|{v} {k} from the [text|message|following text] {f}|{v} {k} {f} from this text|JSON[, please|]: {k}|Answer {f} with {k}"
+    "|Make a JSON object with {k}|Turn [the text|this] into JSON with {k}|What [is|are] {k}? Answer {f}|{F}, {w} {k}|Convert to JSON ({k})"
+    "|~What I am after is {k}, {f}|~Boil this down to {k}, {f}"
+)
+PLAIN_ASKS = "Extract {k} as JSON.\n{s}|{s}\nExtract {k}. Answer in JSON.|Text: {s}\nReturn a JSON object with {k}.|Return JSON with the keys {k}.\nText: {s}"
+AHEAD = "{a}[.|:||.]\n{s}|{a}[.|:]\n\n{s}|{a}: {s}|{a}.\nText: {s}|{a}.\n---\n{s}|{a}\n[Input|Message]: {s}|{a}. {s}"
+BEHIND = "{s}\n{a}.|{s}\n\n{a}[.|:|]|[Text|Message|Input]: {s}\n{a}.|{s} {a}.|{s}\n---\n{a}."
+COMPACT = "Extract {k} as compact JSON.\n{s}|{s}\n[Give|Return] {k} as [compact JSON|JSON without spaces].|Compact JSON with {k}:\n{s}"
+SCHEMA = "[Extract|Give me|Return] JSON that fits this schema: {k}\n{s}|Schema: {k}\nText: {s}\nReturn JSON.|{s}\n[Fill|Fill in] this JSON schema: {k}"
 
 
 def extraction(pen: Pen) -> Turns:
+    """Some fields of a record, under the names that are asked for."""
     fields, text = record(pen)
-    chosen = pen.some(list(fields))
-    asks = [
-        "Extract {k} as JSON.\n{s}",
-        "{s}\nExtract {k}. Answer in JSON.",
-        "Text: {s}\nReturn a JSON object with {k}.",
-        "Return JSON with the keys {k}.\nText: {s}",
-        "{s}\nGive {k} as JSON.",
-        "Get {k} from the text as JSON.\n{s}",
-        "{s}\nI need {k} in one JSON object.",
-        "Read this and tell me {k}, as a JSON object: {s}",
-    ]
-    ask = pen.wording(asks).replace("{k}", ", ".join(chosen)).replace("{s}", text)
-    return [("user", ask), ("assistant", json.dumps({field: fields[field] for field in chosen}, ensure_ascii=False))]
+    chosen = {label: fields[label] for label in pen.some(list(fields))}
+    if not pen.plain and pen.chance(0.15):
+        chosen = _renamed(pen, chosen, fields)
+    listed = list(chosen)
+    kind = 0.0 if pen.plain else pen.random.random()
+    if kind < 0.25:
+        ask = pen.ask(PLAIN_ASKS, k=", ".join(listed), s=text)
+    elif kind < 0.85:
+        shown = as_json(listed) if pen.chance(0.05) else as_list(listed, pen.choice((" and ", ", ")))
+        form = pen.write(FORMS)
+        verb = pen.write(VERBS)
+        told = pen.ask(ASKS, v=verb, w=verb.lower() if verb[0] != "I" else verb, k=pen.write(KEYS, k=shown), f=form, F=upper_first(form))
+        ask = pen.write(AHEAD if pen.chance(0.5) else BEHIND, a=told, s=text)
+    elif kind < 0.93:
+        types = {label: {"type": _type(value)} for label, value in chosen.items()}
+        ask = pen.write(SCHEMA, k=as_json({"type": "object", "properties": types, "required": listed}), s=text)
+    else:
+        return [("user", pen.ask(COMPACT, k=", ".join(listed), s=text)), ("assistant", as_json(chosen, compact=True))]
+    return [("user", ask), ("assistant", as_json(chosen))]
 
 
-def citation(pen: Pen, documents: int = 0) -> Turns:
-    """A question about one of several documents, answered with its number, or that nobody knows."""
-    events = [event(pen) for _ in range(documents or pen.choice([2, 3, 4, 6, 8]))]
-    shown = "\n".join(f"[{number}] {each.text}" for number, each in enumerate(events, 1))
-    number = pen.between(1, len(events))
-    question, answer = pen.choice(events[number - 1].questions)
-    answer = f"{answer} [{number}]"
-    if pen.chance(0.1):
-        question, answer = pen.choice(event(pen).questions)[0], UNKNOWN
-    elif sum(question == other for each in events for other, _ in each.questions) > 1:
-        return citation(pen, documents)  # two documents would answer
-    heads = [
-        "Documents:\n{c}\nQuestion: {q}",
-        "{c}\nQuestion: {q}",
-        "Context:\n{c}\nQ: {q}",
-        "Sources:\n{c}\nPlease tell me: {q}",
-    ]
-    return [("user", pen.wording(heads).replace("{c}", shown).replace("{q}", question)), ("assistant", answer)]
+def _renamed(pen: Pen, chosen: Record, fields: Record) -> Record:
+    """Under other names, as long as they are clear."""
+    out: Record = {}
+    for label, value in chosen.items():
+        other = renamed(pen, label)
+        out[label if other in fields or other in out else other] = value
+    return out
+
+
+def _type(value: Value) -> str:
+    return "string" if isinstance(value, str) else "integer" if isinstance(value, int) else "number"
+
+
+# ---- documents
+HEADS = (
+    "Documents:\n{c}\nQuestion: {q}|{c}\nQuestion: {q}|Context:\n{c}\nQ: {q}|Use these documents.\n{c}\n{q}|Answer from the documents and cite.\n{c}\nQuestion: {q}"
+    "|Sources:\n{c}\n{q}|{c}\n\n{q}|Here are [some|the] documents.\n{c}\n\n{q}|{q}\n\nDocuments:\n{c}|[Notes|Facts]:\n{c}\n[Please tell me|My question]: {q}"
+    "|~Material:\n{c}\nWhat I want to know: {q}|~We have these papers:\n{c}\nNow answer: {q}"
+)
+READING = "Text: {c}\n{q}|{c}\n{q}|Read this text.\n{c}\n{q}|Passage:\n{c}\nQuestion: {q}|Read this[:|.] {c}\n{q}|{c}\n\n{q}|[Here is a text|I read this]: {c}\n[Question: |]{q}|~A small text: {c} {q}"
+LATER = "Question: {q}|{q}|{q}|Q: {q}|And another question: {q}"
+
+
+def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) -> Turns:
+    """Questions about one of several documents each, answered with its number, or that nobody knows."""
+    shelf = [told(pen) for _ in range(documents or pen.choice((2, 3, 4, 6, 8)))]
+    each = 1 if pen.plain or documents or pen.chance(0.7) else pen.choice((2, 3))
+    found: dict[Key, tuple[Told, Question, int]] = {}
+    double: set[Key] = set()
+    lines: list[str] = []
+    for number, start in enumerate(range(0, len(shelf), each), 1):
+        for one in shelf[start : start + each]:
+            for question in one.questions:
+                if question.key in found:
+                    double.add(question.key)
+                found[question.key] = (one, question, number)
+        lines.append(" ".join([one.text for one in shelf[start : start + each]]))
+    askable = [entry for key, entry in found.items() if key not in double]
+    if not askable:
+        return citation(pen, documents, rounds, cited)
+    shown = _numbered(pen, lines) if cited else " ".join(lines)
+    turns: Turns = []
+    head = HEADS if cited else READING
+    inherited = cited and not pen.plain and pen.chance(0.25)
+    if inherited:
+        turns = [("system", "Documents:"), *([("user", shown)] if pen.chance(0.4) else [("user", line) for line in shown.split("\n")])]
+    for nth in range(rounds):
+        one, question, number = pen.choice(askable)
+        answer = f"{question.answer} [{number}]" if cited else question.answer
+        if pen.chance(0.1):
+            one = _other(pen, found, one)
+            question = one.questions[0]
+            answer = UNKNOWN
+        asked = one.asked(pen, question)
+        if inherited:
+            asked = f"Question: {asked}"
+        else:
+            asked = pen.write(LATER, q=asked) if nth else pen.write(head, c=shown, q=asked)
+        turns += [("user", asked), ("assistant", answer)]
+    return turns
+
+
+def _other(pen: Pen, found: dict[Key, tuple[Told, Question, int]], like: Told) -> Told:
+    """Something that no document tells; now and then it is about somebody that they know."""
+    while True:
+        other = told(pen)
+        if pen.chance(0.5) and "who" in other.values and "who" in like.values:
+            other = Told(other.text, other.questions[1:2], {**other.values, "who": like.values["who"]})
+            if (like.values["who"], other.values["past"]) not in found:
+                return other
+        elif all(question.key not in found for question in other.questions):
+            return other
+
+
+def _numbered(pen: Pen, lines: list[str]) -> str:
+    style = "[{n}] {t}" if pen.plain else pen.choice(("[{n}] {t}", "[{n}] {t}", "[{n}] {t}", "Document [{n}]: {t}", "[{n}] ({w}) {t}"))
+    return "\n".join([style.format(n=n, t=line, w=upper_first(words.word(pen))) for n, line in enumerate(lines, 1)])
+
+
+def citations(pen: Pen) -> Turns:
+    return citation(pen, rounds=pen.choice((1, 2, 3, 4)))
 
 
 def many_citations(pen: Pen) -> Turns:
     return citation(pen, 24)
 
 
-def recall(pen: Pen, entries: int = 0) -> Turns:
+def shelf(pen: Pen) -> Turns:
+    return citation(pen, pen.choice((12, 16, 20, 24, 28)), rounds=pen.choice((2, 3, 4, 6)))
+
+
+def reading(pen: Pen) -> Turns:
+    """Questions about a text whose parts have no numbers."""
+    return citation(pen, pen.choice((1, 2, 3, 4, 6)), rounds=pen.choice((1, 1, 2, 3)), cited=False)
+
+
+# ---- what is remembered
+TABLES = (
+    "Remember this:\n{t}\n{q}|Remember: {flat}.\n{q}|Remember:\n{t}\n{q}|Here is a table:\n{t}\n{q}|{t}\n{q}|Data:\n{t}\n{q}|[Memory|Notes|Settings|Facts]:\n{t}\n{q}|[Keep|Bear] this in mind:\n{t}\n{q}"
+    "|~A few things to memorize:\n{t}\n{q}"
+)
+LOOKUPS = (
+    "What is the value of {k}?|What is {k}?|Give me the value for {k}.|Look up {k}.|{k}?|Value of {k}?|[Tell me|Say|Show] {k}.|What does {k} have?|Who is the {k}?|What is the {k}?"
+    "|~Which value belongs to {k}?|~What did I note for {k}?"
+)
+Maker = Callable[[Pen], Value]
+
+
+def recall(pen: Pen, entries: int = 0, rounds: int = 1) -> Turns:
+    """A table of keys and values, and what is asked of it."""
     table: dict[str, str] = {}
-    while len(table) < (entries or pen.choice([4, 8, 16, 32, 64])):
-        table[words.key(pen)] = pen.choice([pen.coined(), words.code(pen), str(words.number(pen))])
-    line = pen.choice(["{k}: {v}", "{k} = {v}", "- {k} -> {v}"])
-    shown = "\n".join(line.format(k=key, v=value) for key, value in table.items())
-    key = pen.choice(list(table))
-    asks = [
-        "What is the value of {k}?",
-        "What is {k}?",
-        "Give me the value for {k}.",
-        "Look up {k}.",
-        "Which value has {k}?",
-    ]
-    return [("user", f"Remember this:\n{shown}\n{pen.wording(asks).format(k=key)}"), ("assistant", table[key])]
+    key: Maker = words.key
+    value: Maker = words.anything
+    if not pen.plain:
+        key = pen.choice((words.key, words.key, _coined, words.code, _two_names, words.word))
+        value = pen.choice((words.anything, words.anything, _coined, words.code, _digits, words.word))
+    size = entries or pen.choice((4, 8, 16, 32, 64))
+    while len(table) < size:
+        table[str(key(pen))] = str(value(pen))
+    line, between = pen.choice((("{k}: {v}", "\n"), ("{k} = {v}", "\n"), ("- {k} -> {v}", "\n")) if pen.plain else TABLE_LINES)
+    shown = between.join([line.format(k=k, v=v) for k, v in table.items()])
+    shown_flat = shown.rstrip(".")
+    names = list(table)
+    turns: Turns = []
+    system = not pen.plain and pen.chance(0.2)
+    if system:
+        turns.append(("system", pen.write("Remember this:\n{t}|{t}|Remember this:|You know this: {t}", t=shown)))
+        if not turns[0][1].endswith(shown):
+            lines = shown.split("\n")
+            cut = pen.between(0, len(lines))
+            turns += [("user", "\n".join(part)) for part in (lines[:cut], lines[cut:]) if part]
+    for nth in range(rounds):
+        wanted = pen.choice(names)
+        asked = pen.ask(LOOKUPS, k=wanted)
+        turns += [("user", asked if nth or system else pen.write(TABLES, t=shown, flat=shown_flat, q=asked)), ("assistant", table[wanted])]
+    return turns
+
+
+TABLE_LINES = (
+    ("{k}: {v}", "\n"), ("{k} = {v}", "\n"), ("- {k} -> {v}", "\n"), ("The {k} is {v}.", " "), ("the {k} is {v}", ", "), ("{k}: {v}", "; "), ("{k}: {v}", ", "), ("{k} {v}", "\n"),
+)  # fmt: skip
+
+
+def _coined(pen: Pen) -> str:
+    return pen.coined()
+
+
+def _digits(pen: Pen) -> str:
+    return str(pen.between(1000, 9999))
+
+
+def _two_names(pen: Pen) -> str:
+    return f"{upper_first(pen.coined())} {words.last_name(pen)}"
+
+
+def recalls(pen: Pen) -> Turns:
+    return recall(pen, pen.choice((2, 3, 4, 8, 16, 32, 64)), rounds=pen.choice((1, 2, 4, 6)))
 
 
 def long_recall(pen: Pen) -> Turns:
@@ -81,199 +226,64 @@ def long_recall(pen: Pen) -> Turns:
     return recall(pen, 125)
 
 
-def held_out(a: int, b: int) -> bool:
-    return (a * 7919 + b * 104729) % HELD_OUT_PAIRS == 0
+def long_recalls(pen: Pen) -> Turns:
+    return recall(pen, pen.choice((80, 100, 125)), rounds=8)
 
 
-def pair(pen: Pen, least: int = 0) -> tuple[int, int]:
-    """Two numbers below 100, the larger first; held-out pairs only when evaluating."""
-    while True:
-        b, a = sorted((pen.between(least, 99), pen.between(least, 99)))
-        if a < 10 or b < 10 or held_out(a, b) is (pen.manner is not Manner.VARIED):
-            return a, b
+FILLERS = (
+    "{n} walked to the {p}.|The {a} was {d}.|{n} and {m} talked about the {o}.|It was a {d} {t}.|A {c} {a} sat near the {p}.|{n} bought some {f}.|The {o} looked {d}."
+    "|They went home in the {t}.|{m} read about the {a}.|Nobody saw the {c} {o}."
+)
 
 
-SUMS = {
-    "+": ["{a} + {b}", "{a} plus {b}", "the sum of {a} and {b}"],
-    "-": ["{a} - {b}", "{a} minus {b}", "{b} less than {a}"],
+def filler(pen: Pen) -> str:
+    return pen.write(
+        FILLERS, n=words.name(pen), m=words.name(pen), p=pen.word(words.PLACES), a=pen.word(words.ANIMALS), d=pen.word(words.ADJECTIVES), o=pen.word(words.THINGS),
+        c=pen.word(words.COLORS), t=pen.choice(("morning", "evening", "night", "afternoon")), f=pen.word(words.FOOD),
+    )  # fmt: skip
+
+
+def needle(pen: Pen) -> Turns:
+    """Codes in a text that is about nothing."""
+    text = [filler(pen) for _ in range(pen.choice((5, 10, 20, 40, 60)))]
+    codes = {pen.coined() if pen.chance(0.5) else words.name(pen): words.code(pen) if pen.chance(0.5) else words.word(pen) for _ in range(pen.between(1, 4))}
+    for who, secret in codes.items():
+        text.insert(pen.between(0, len(text)), f"The secret code of {who} is {secret}.")
+    turns: Turns = []
+    for who, secret in codes.items():
+        asked = pen.ask("What is the secret code of {k}?|Which secret code does {k} have?|Tell me the code of {k}.|~What is {k}'s code?", k=who)
+        turns += [("user", asked if turns else f"Read this text.\n{' '.join(text)}\n{asked}"), ("assistant", secret)]
+    return turns
+
+
+FOUND: dict[str, tuple[Maker, str]] = {
+    "emails": (words.email, "Write to {v}.|[Send it|Mail it] to {v}.|The address is {v}."),
+    "dates": (words.date, "It happened on {v}.|[We met|They came] on {v}."),
+    "names": (words.full_name, "{v} was there.|[We met|I saw] {v}."),
+    "codes": (lambda pen: pen.choice("ABCDEFG") + str(pen.between(100, 9999)), "The code is {v}.|Use {v} to get in."),
+    "cities": (words.of(words.CITIES), "We went to {v}.|[It rained|They live] in {v}."),
+    "colors": (words.of(words.COLORS), "The book was {v}.|[She likes|They painted it] {v}."),
+    "numbers": (words.number, "We counted {v}.|There were {v} of them."),
 }
-IN_WORDS = [
-    "What is {a} minus {b}?",
-    "Subtract {b} from {a}.",
-    "Take {b} away from {a}.",
-    "{who} has {a} {things} and gives away {b}. How many {things} does {who} have now?",
-    "If you take {b} from {a}, what is left?",
-    "How much is left of {a} after {b} are gone?",
-    "There were {a} {things} and {who} lost {b}. How many are left?",
-]
 
 
-def arithmetic(pen: Pen) -> Turns:
-    a, b = pair(pen, 10)
-    sign = pen.choice("+-")
-    expression = pen.wording(SUMS[sign]).format(a=a, b=b)
-    asks = ["What is {e}?", "Compute {e}.", "{e} = ?", "How much is {e}?", "Tell me {e}."]
-    return [("user", pen.wording(asks).format(e=expression)), ("assistant", str(a + b if sign == "+" else a - b))]
-
-
-def subtraction(pen: Pen) -> Turns:
-    a, b = pair(pen, 10)
-    ask = pen.wording(IN_WORDS).format(a=a, b=b, who=words.name(pen), things=pen.word(words.THINGS) + "s")
-    return [("user", ask), ("assistant", str(a - b))]
-
-
-def judge(pen: Pen) -> Turns:
+def find_all(pen: Pen) -> Turns:
+    """Everything of one kind in a text."""
+    kind = pen.choice(list(FOUND))
+    got: list[str] = []
+    text: list[str] = []
+    for _ in range(pen.between(2, 7)):
+        other = pen.choice(list(FOUND)) if pen.chance(0.6) else kind
+        make, says = FOUND[other]
+        value = str(make(pen))
+        if other == kind and value not in got:
+            got.append(value)
+        elif other == "numbers" or kind == "numbers" and any(map(str.isdigit, value)):
+            continue
+        text.append(pen.write(says, v=value))
+    if pen.chance(0.2):
+        text.insert(0, pen.write(EXTRA))
+    asked = pen.ask("List all {k} in the text.\n{x}|{x}\nWhich {k} are in the text?|Find all {k}: {x}|[Give me|Show me|Get] [all|the] {k} [in|from] this text.\n{x}|~Collect every one of the {k} here: {x}", k=kind, x=" ".join(text))
     if pen.chance(0.5):
-        a, b = pen.between(0, 99), pen.between(0, 99)
-        asks = ["Is {a} greater than {b}?", "Judge: {a} > {b}", "Is {a} more than {b}?", "Does {a} exceed {b}?"]
-        return [("user", pen.wording(asks).format(a=a, b=b)), ("assistant", "yes" if a > b else "no")]
-    a, b = pair(pen)
-    shown = max(a + b + pen.choice([0, 0, 0, -10, -2, -1, 1, 2, 10]), 0)
-    asks = [
-        "Is it right? {a} + {b} = {s}",
-        "Is {a} + {b} = {s} correct?",
-        "Judge: {a} + {b} = {s}",
-        "True or not: {a} + {b} = {s}",
-    ]
-    return [("user", pen.wording(asks).format(a=a, b=b, s=shown)), ("assistant", "yes" if shown == a + b else "no")]
-
-
-def lists(pen: Pen) -> Turns:
-    items = [words.word(pen) for _ in range(pen.between(2, 8))]
-    operations = [
-        (["Reverse: {s}", "Reverse the list {s}", "Turn this list around: {s}"], ", ".join(items[::-1])),
-        (["Count: {s}", "How many items? {s}", "How long is this list? {s}"], str(len(items))),
-        (["First: {s}", "What is the first item of {s}?", "What does this list begin with? {s}"], items[0]),
-        (["Last: {s}", "What is the last item of {s}?", "What does this list end with? {s}"], items[-1]),
-        (["As a JSON list: {s}", "Make a JSON list: {s}", "Put this into a JSON array: {s}"], json.dumps(items)),
-        (["Make a bullet list: {s}", "Bullets: {s}", "One bullet each: {s}"], "\n".join(f"- {item}" for item in items)),
-    ]
-    bank, answer = pen.choice(operations)
-    return [("user", pen.wording(bank).format(s=", ".join(items))), ("assistant", answer)]
-
-
-TOOLS = "Answer the question with the tools lookup[key], search[text], calc[expression] and finish[answer]."
-
-
-def react(pen: Pen) -> Turns:
-    """The whole trace of an agent; its answer is the last turn."""
-    who = words.name(pen)
-    relation = pen.word(["age", "job", "city", "email", "boss"])
-    makers = {"age": words.within(1, 99), "job": words.of(words.JOBS), "city": words.city, "email": words.email}
-    value = makers.get(relation, words.full_name)(pen)
-    asks = [
-        "What is the {r} of {n}?",
-        "Tell me the {r} of {n}.",
-        "Find the {r} of {n}.",
-        "I would like to know the {r} of {n}.",
-    ]
-    seen = pen.wording(["The {r} of {n} is {v}.", "{n}: {r} {v}", "Found for {n}, {r}: {v}"]).format(
-        r=relation, n=who, v=value
-    )
-    return [
-        ("user", f"{TOOLS}\nQuestion: {pen.wording(asks).format(r=relation, n=who)}"),
-        ("assistant", f"Thought: I need the {relation} of {who}.\nAction: lookup[{relation} of {who}]"),
-        ("tool", f"Observation: {seen}"),
-        ("assistant", f"Thought: I have the answer.\nAction: finish[{value}]"),
-    ]
-
-
-def steps(pen: Pen) -> Turns:
-    """A sum of several numbers, thought through one after the other."""
-    total, expression, thoughts = pen.between(1, 50), "", list[str]()
-    expression = str(total)
-    for _ in range(pen.between(2, 4)):
-        number = pen.between(1, 40)
-        sign = pen.choice("+-") if total >= number else "+"
-        result = total + number if sign == "+" else total - number
-        thoughts.append(f"{total} {sign} {number} = {result}")
-        expression, total = f"{expression} {sign} {number}", result
-    asks = ["Think step by step. What is {e}?", "What is {e}? Think step by step.", "Show your steps: {e}"]
-    return [
-        ("user", pen.wording(asks).format(e=expression)),
-        ("assistant", "<think>" + "\n".join(thoughts) + f"</think>{total}"),
-    ]
-
-
-def propose(pen: Pen) -> Turns:
-    """Steps towards a target, as a search over numbers asks for."""
-    numbers = [pen.between(1, 13) for _ in range(pen.between(2, 4))]
-    i, j = pen.random.sample(range(len(numbers)), 2)
-    a, b = max(numbers[i], numbers[j]), min(numbers[i], numbers[j])
-    sign = pen.choice("+-")
-    value = a + b if sign == "+" else a - b
-    left = [value, *(number for k, number in enumerate(numbers) if k not in (i, j))]
-    shown = " ".join(map(str, numbers))
-    return [
-        ("user", f"Numbers: {shown}\nPropose a step."),
-        ("assistant", f"{a} {sign} {b} = {value} (left: {' '.join(map(str, left))})"),
-    ]
-
-
-TALK = [
-    (["Hello", "Hi!", "Good morning", "Hey", "Hi there"], "Hello! How can I help you?"),
-    (["Who are you?", "What is your name?", "Introduce yourself.", "What are you called?"],
-     "I am a tiny language model inside Symphony."),
-    (["What can you do?", "How can you help me?", "What are you good at?", "What are you able to do?"],
-     "I can chat, call tools, write JSON, answer from documents and do small sums."),
-    (["Thank you", "Thanks!", "Thanks a lot", "Many thanks"], "You are welcome!"),
-    (["Goodbye", "Bye!", "See you later", "Farewell"], "Goodbye! Have a nice day."),
-    (["What is a LIP?", "What does LIP mean?", "Explain what a LIP is."],
-     "A LIP is a program that runs next to the model and calls it."),
-    (["What is Symphony?", "Tell me about Symphony.", "What does Symphony do?"],
-     "Symphony is a server that runs programs instead of prompts."),
-    (["Are you human?", "Are you a robot?", "Are you a machine?"], "No, I am a small language model."),
-    (["Tell me a joke.", "Make me laugh.", "Say something funny."],
-     "Why did the token cross the cache? To get to the next page."),
-]  # fmt: skip
-
-
-def talk(pen: Pen) -> Turns:
-    kind = pen.between(0, 3)
-    if kind == 0:
-        country = pen.word(list(words.CAPITALS))
-        asks = [
-            "What is the capital of {c}?",
-            "Tell me the capital of {c}.",
-            "Capital of {c}?",
-            "Which city governs {c}?",
-        ]
-        return [
-            ("user", pen.wording(asks).format(c=country)),
-            ("assistant", f"The capital of {country} is {words.CAPITALS[country]}."),
-        ]
-    if kind == 1:
-        who = words.name(pen)
-        told = pen.wording(["My name is {n}.", "I am {n}.", "Call me {n}.", "People know me as {n}."]).format(n=who)
-        asked = pen.wording(["What is my name?", "Who am I?", "Do you remember my name?"])
-        return [
-            ("user", told),
-            ("assistant", f"Nice to meet you, {who}!"),
-            ("user", asked),
-            ("assistant", f"Your name is {who}."),
-        ]
-    if kind == 2:
-        asks = ["Explain {w}.", "Tell me about {w}.", "How does {w} work?", "Give a lecture on {w}."]
-        return [
-            ("user", pen.wording(asks).format(w=words.phrase(pen))),
-            ("assistant", "I am a very small model and I do not know that."),
-        ]
-    bank, answer = pen.choice(TALK)
-    return [("user", pen.slip(pen.wording(bank))), ("assistant", answer)]
-
-
-def story(pen: Pen) -> Turns:
-    hero, friend = words.name(pen), words.name(pen)
-    animal, thing, color = pen.word(words.ANIMALS), pen.word(words.THINGS), pen.word(words.COLORS)
-    place = pen.word(words.PLACES)
-    lost = f"{words.with_article(color)} {thing}"
-    text = (
-        f"{hero} was a small {animal} who lived near the {place}. One day {hero} lost {lost}. "
-        f'Then {friend} came and said: "I saw your {thing} in the {place}." They found it and {hero} was happy.'
-    )
-    asks = [
-        "Tell a story about {n} the {a}.",
-        "Write a story about {n} the {a}.",
-        "I would like a story about {n} the {a}.",
-    ]
-    return [("user", upper_first(pen.wording(asks).format(n=hero, a=animal))), ("assistant", text)]
+        return [("user", f"{asked} Answer as a JSON list."), ("assistant", as_json(got))]
+    return [("user", asked), ("assistant", ", ".join(got) or "none")]

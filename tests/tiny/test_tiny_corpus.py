@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from tiny import calls, tasks
-from tiny.corpus import MIX, Task, dialogue, rendered
+from tiny import calls, sums, tasks
+from tiny.corpus import MIX, Task, dialogue, normal, rendered, reserved
 from tiny.evaluate import MEASURES, valid_step
 from tiny.newcomer import load
-from tiny.pen import Manner, Pen
+from tiny.pen import Manner, Pen, Row, parsed, wordings
+from tiny.tools import TOOLS
 
 SOME = range(200)
 
@@ -26,38 +28,65 @@ def test_every_task_ends_with_an_answer(task: Task, manner: Manner) -> None:
     for i in range(20):
         turns = task(Pen(i, manner))
         assert turns[-1][0] == "assistant"
-        assert all(content.strip() and "{" + "k}" not in content for _, content in turns)
+        assert all(content.strip() and "|" not in content.replace(" | ", "") for _, content in turns)
 
 
-def test_wordings_words_and_tools_are_held_out() -> None:
-    bank = list(range(40))
-    drawn = {m: {Pen(i, m).wording(bank) for i in SOME} for m in Manner}
-    assert drawn[Manner.PLAIN] < drawn[Manner.VARIED]
-    assert not drawn[Manner.VARIED] & drawn[Manner.UNSEEN]
-    words = {m: {Pen(i, m).word(bank) for i in SOME} for m in Manner}
+def test_a_wording_is_expanded() -> None:
+    assert {Pen(i).write("a [b|c[d|~e]|] f") for i in SOME} == {"a b f", "a cd f", "a  f"}
+    assert {Pen(i, Manner.UNSEEN).write("x|~a [b|c[d|~e]] f") for i in SOME} == {"a b f", "a ce f"}
+    assert Pen(1, Manner.PLAIN).write("[a|b] {v}|c", v="[1|2]") == "a [1|2]"
+    assert [row[0] for row in parsed("x|~a [b|~c]|[d|~e]").rows_kept()] == ["a ", "e"]
+
+
+def pattern(row: Row) -> str:
+    """What matches a wording with anything in its blanks."""
+    parts = [part if isinstance(part, str) else "[" for part in row]
+    return r"\b" + re.sub(r"\\{\w+\\}|\\\[", r"[^\\n]{0,40}?", re.escape("".join(parts).lower().strip(" .?!,:")))
+
+
+def spoken(row: Row) -> int:
+    """Words that a wording has of its own."""
+    return len(re.findall(r"\w+", re.sub(r"\{\w+\}", "", "".join(part for part in row if isinstance(part, str)))))
+
+
+def test_what_is_kept_for_evaluation_is_not_trained_on() -> None:
+    """No wording that is kept, no word, no tool is in the text that training sees; evaluation has them."""
+    seen = "\n".join(rendered(dialogue(i)) for i in range(150)).lower()
+    asked = "\n".join(rendered(measure.task(Pen(i, Manner.UNSEEN))) for measure in MEASURES for i in range(20)).lower()
+    kept = [re.compile(pattern(row)) for group in wordings() for row in group.rows_kept() if spoken(row) >= 3]
+    assert len(kept) > 200
+    assert [found[0] for each in kept if (found := each.search(seen))] == []
+    assert sum(each.search(asked) is not None for each in kept) > 100
+    words = {m: {Pen(i, m).word(range(40)) for i in SOME} for m in (Manner.VARIED, Manner.UNSEEN)}
+    assert words[Manner.UNSEEN] == set(range(4, 40, 5))
     assert not words[Manner.VARIED] & words[Manner.UNSEEN]
-    assert words[Manner.UNSEEN]
-    daily = {tool.name for tool in calls.TOOLS}
-    known = {m: {calls.known(Pen(i, m))[0]["name"] for i in SOME} for m in Manner}
-    assert not known[Manner.VARIED] & known[Manner.UNSEEN]
-    assert known[Manner.VARIED] | known[Manner.UNSEEN] == daily
+    for tool in TOOLS[4::5]:
+        assert tool.description.lower() not in seen
 
 
 def test_sums_that_are_asked_for_were_never_trained() -> None:
-    trained = {tasks.pair(Pen(i), 10) for i in range(2000)}
-    asked = {tasks.pair(Pen(i, Manner.PLAIN), 10) for i in SOME}
+    trained = {sums.pair(Pen(i), 10) for i in range(2000)}
+    asked = {sums.pair(Pen(i, Manner.PLAIN), 10) for i in SOME}
     assert not trained & asked
 
 
 def test_answers_follow_from_what_is_asked() -> None:
     for i in SOME:
         turns = tasks.extraction(Pen(i))
-        assert all(str(value) in turns[0][1] for value in json.loads(turns[1][1]).values())
+        assert all(str(value) in turns[0][1] for value in json.loads(turns[1][1], parse_float=str).values())
         request, call = calls.call(Pen(i))[1:]
-        arguments = json.loads(call[1].removeprefix("<tool_call>").removesuffix("</tool_call>"))["arguments"]
-        assert all(str(value).lower() in request[1].lower() for value in arguments.values())
-        asked, answer = tasks.propose(Pen(i))
+        text = call[1].removeprefix("<tool_call>").removesuffix("</tool_call>")
+        arguments = json.loads(text, parse_float=str)["arguments"]
+        assert all(str(v).lower() in request[1].lower() for v in arguments.values() if not isinstance(v, list))
+        asked, answer = sums.propose(Pen(i))
         assert valid_step(asked[1], answer[1])
+
+
+def test_prompts_of_newcomers_are_not_trained_on() -> None:
+    assert normal("What is 2+2?") in reserved()
+    assert len(reserved()) == 40
+    asked = [normal(text) for i in range(1000) for role, text in dialogue(i) if role == "user"]
+    assert not reserved() & set(asked)
 
 
 def test_steps_that_are_wrong_are_told() -> None:

@@ -1,0 +1,251 @@
+"""Sums: plain, in words, step by step, judged, proposed.
+
+One pair of two-digit numbers of ten is never added or subtracted in training. It knows nothing of other tasks.
+"""
+
+from __future__ import annotations
+
+from tiny import words
+from tiny.pen import Pen, upper_first
+from tiny.tasks import Turns
+
+HELD_OUT_PAIRS = 10
+
+
+def held_out(a: int, b: int) -> bool:
+    return (a * 7919 + b * 104729) % HELD_OUT_PAIRS == 0
+
+
+def pair(pen: Pen, least: int = 0) -> tuple[int, int]:
+    """Two numbers below 100, the larger first; held-out pairs only when evaluating."""
+    most = 99 if least or pen.chance(0.7) else 20
+    while True:
+        b, a = sorted((pen.between(least, most), pen.between(least, most)))
+        if a < 10 or b < 10 or held_out(a, b) is (pen.plain or pen.unseen):
+            return a, b
+
+
+SUMS = {
+    "+": "{a} + {b}|{a} plus {b}|{a}+{b}|the sum of {a} and {b}|{a} and {b} together|~{a} increased by {b}",
+    "-": "{a} - {b}|{a} minus {b}|{a}-{b}|the difference of {a} and {b}|{a} less {b}|~{a} reduced by {b}",
+    "*": "{a} * {b}|{a} times {b}|{a} x {b}|{a}*{b}|the product of {a} and {b}|{a} multiplied by {b}|~{a} taken {b} times",
+}
+SUM_ASKS = (
+    "What is {e}?|Compute {e}.|{e} = ?|How much is {e}?|{e}|{e} =|Tell me {e}.|What's {e}?|Calculate {e}.|[Please|Can you] [compute|work out|add up] {e}[.|?]|{e}?"
+    "|~I wonder what {e} comes to.|~Find out {e} for me."
+)
+
+
+def arithmetic(pen: Pen) -> Turns:
+    """A sum or difference of two-digit numbers."""
+    a, b = pair(pen, 10)
+    sign = "+" if pen.chance(0.5) else "-"
+    if sign == "+" and pen.chance(0.5):
+        a, b = b, a
+    return [_asked(pen, sign, a, b), ("assistant", str(a + b if sign == "+" else a - b))]
+
+
+def _asked(pen: Pen, sign: str, a: int, b: int) -> tuple[str, str]:
+    expression = pen.write(SUMS[sign], a=a, b=b)
+    return "user", pen.ask(SUM_ASKS, e=expression)
+
+
+def more_arithmetic(pen: Pen) -> Turns:
+    """All kinds: small and larger numbers, products."""
+    turns: Turns = []
+    for _ in range(pen.choice((1, 2, 3))):
+        kind = pen.between(0, 9)
+        if kind < 5:
+            turns += arithmetic(pen)
+            continue
+        if kind < 7:
+            a, b = pen.between(0, 13), pen.between(0, 13)
+            sign, value = "*", a * b
+        elif kind == 7:
+            a, b = pair(pen)
+            sign, value = "-", a - b
+        else:
+            b, a = sorted((pen.between(10, 999), pen.between(100, 999)))
+            sign = pen.choice("+-")
+            value = a + b if sign == "+" else a - b
+        turns += [_asked(pen, sign, a, b), ("assistant", str(value))]
+    return turns
+
+
+TAKEN = (
+    "Subtract {b} from {a}.|Take {b} [away |]from {a}.|[What is|What's|How much is] {a} [minus|take away|less|-] {b}?|[What is|What's|How much is] {b} [less|fewer] than {a}?"
+    "|What is the difference [between|of] {a} and {b}?|What is the difference between {b} and {a}?|If you [take|subtract|remove] {b} from {a}, what [is left|remains|do you get]?"
+    "|[What|How much] is left [if|when] [you|I|we] [take|subtract] {b} [away |]from {a}?|How much [more|larger|bigger] is {a} than {b}?|How much [less|smaller] is {b} than {a}?"
+    "|Start [with|at|from] {a} and [subtract|take away|go down by] {b}.|Deduct {b} from {a}.|[Count|Go] back {b} from {a}.|By how much [is {a} more than {b}|does {a} exceed {b}]?"
+    "|{a} take away {b}|From {a}, [subtract|take|remove] {b}.|[Lower|Decrease] {a} by {b}.|What must be added to {b} to get {a}?|What do I [get|have] when I [subtract|take] {b} from {a}?"
+    "|~Diminish {a} by {b}.|~What remains of {a} once {b} is gone?|~How far is it from {b} up to {a}?|~Which number do you reach when {b} is subtracted from {a}?"
+)
+GIVES = (
+    "gives away|gives {m}|eats|loses|sells|uses|breaks|throws away|lends {m}|drops|gives his friend|spends|hands out|returns|puts away|gives back|forgets|sends off|cuts up|burns"
+    "|~gets rid of|~passes on|~donates"
+)
+LOST = "are [sold|eaten|lost|gone|broken|stolen|taken away|used|given away]|leave|fall off|break|get lost|go missing|~vanish|~turn out to be bad"
+GAINS = "gets|buys|finds|receives|wins|makes|collects|gets {m}|is given|picks up|~comes by|~earns"
+STORIES = {
+    "-": "{w} has {a} {t}[ and|,|. {w}] {g} {b}[ of them|]. {wq}|{w} had {a} {t}[ and|, then {w}|. {w}] {G} {b}. {wq}|There [are|were] {a} {t}[ in the {p}|], and {b} [of them |]{l}. {q}"
+    "|I have {a} {t} and [eat|lose|sell|give away|use|spend|give {m}] {b}[ of them|]. {me}|I had {a} {t}[ and|, but I|. Then I] [ate|lost|sold|gave away|used] {b}. {me}"
+    "|{w} has {a} {t} and {m} has {b}. How many more {t} does {w} have[ than {m}|]?|[From|Of|Out of] {a} {t}, {b} {l}. {q}|A {p} has {a} {t}. {b} {l}. {q}|{a} {t} are in the {p}. {b} {l}. {q}"
+    "|If {w} has {a} {t} and {g} {b}, how many [{t} |]are left?|How many {t} are left [if|when] {w} has {a} and {g} {b}?|We had {a} {t}. {b} {l}. {q}|You have {a} {t} and give {b} to {m}. {q}"
+    "|~{b} of the {a} {t} that {w} had {l}. {wq}|~Suppose {w} starts out with {a} {t} and then {g} {b}. {wq}|~Once there were {a} {t}, until {b} [were taken by {m}|disappeared]. {wq}",
+    "+": "{w} has {a} {t}[ and|,|. {w}] {g} {b} more. {wq}|I have {a} {t} and [buy|get|find] {b} more. {me}|There are {a} {t} in the {p}. {b} more [come|are added|arrive]. {q}"
+    "|{w} has {a} {t} and {m} has {b}. How many [{t} |]do they have [together|in all|in total]?|If {w} has {a} {t} and {g} {b} more, how many are there?|We had {a} {t}, now {b} more [came|were bought]. {q}"
+    "|~{m} brings {b} {t} to {w}, who had {a} of them. {wq}",
+}
+LEFT = "How many[ {t}|] are [left|there now|still there]?|What is left?|How many [{t} |]remain?|~How large is the rest?|~What number of {t} is that?"
+OF_WHO = "How many {t} does {w} have [now|left|in the end|then]?|How many does {w} have [now|left]?|What number of {t} does {w} have left?|~With how many {t} does {w} end up?"
+MINE = "How many[ {t}|] are left?|How many {t} do I have [now|left|in the end]?|[What is|How much do I have] left?|How many [do I have|remain]?|~With how many do I end up?"
+NOW = "How many[ {t}|] are there [now|in all|together]?|~What is the whole number of {t}?"
+NOW_WHO = "How many {t} does {w} have [now|in all|in total|then]?|How many does {w} have [now|then]?|~With how many {t} does {w} end up?"
+
+
+def subtraction(pen: Pen) -> Turns:
+    """Of two-digit numbers, in words."""
+    a, b = pair(pen, 10)
+    ask = pen.ask(TAKEN, a=a, b=b) if pen.chance(0.5) else _story(pen, "-", a, b)
+    return [("user", ask), ("assistant", str(a - b))]
+
+
+def _story(pen: Pen, sign: str, a: int, b: int) -> str:
+    things = words.plural(pen.word(words.THINGS if pen.chance(0.5) else words.FRUIT if pen.chance(0.6) else words.ANIMALS))
+    who, other = words.name(pen), words.name(pen)
+    verb = pen.write(GIVES if sign == "-" else GAINS, m=other)
+    question = pen.ask(LEFT if sign == "-" else NOW, t=things)
+    of_who = pen.ask(OF_WHO if sign == "-" else NOW_WHO, t=things, w=who) if pen.chance(0.6) else question
+    mine = pen.ask(MINE if sign == "-" else "How many {t} do I have [now|in all|together]?|How many are [there|that]?", t=things)
+    wordings = STORIES[sign].replace("{G}", PAST[verb.split()[0]]) if verb.split()[0] in PAST else STORIES[sign].replace("had {a} {t}[ and|, then {w}|. {w}] {G}", "has {a} {t} and {g}")
+    return upper_first(
+        pen.ask(wordings, a=a, b=b, t=things, w=who, m=other, g=verb, l=pen.write(LOST), p=pen.word(words.PLACES), q=question, wq=of_who, me=mine)
+    )  # fmt: skip
+
+
+PAST = {
+    "gives": "gave away", "eats": "ate", "loses": "lost", "sells": "sold", "uses": "used", "breaks": "broke", "drops": "dropped", "spends": "spent", "returns": "returned",
+    "forgets": "forgot",
+}  # fmt: skip
+
+
+def in_words(pen: Pen) -> Turns:
+    """Sums and differences in words, of any size."""
+    a, b = pair(pen)
+    sign = "-" if pen.chance(0.7) else "+"
+    if pen.chance(0.35):
+        ask = pen.ask(TAKEN if sign == "-" else ADDED, a=a, b=b)
+    else:
+        ask = _story(pen, sign, a, b)
+    return [("user", ask), ("assistant", str(a - b if sign == "-" else a + b))]
+
+
+ADDED = (
+    "Add {a} and {b}.|Add {b} to {a}.|[What is|How much is] {a} and {b} [together|in total]?|What do you get if you add {a} to {b}?|Increase {a} by {b}.|Sum up {a} and {b}."
+    "|What is {b} more than {a}?|~Put {a} and {b} together: what is it?"
+)
+COMPARES = {
+    ">": "Is {a} [greater|more|larger|bigger|higher] than {b}?|Judge: {a} > {b}|Does {a} exceed {b}?|Is it true that {a} is [greater|bigger] than {b}?|Is {a} > {b}?|~Does {a} lie above {b}?",
+    "<": "Is {a} [less|smaller|lower|fewer] than {b}?|Judge: {a} < {b}|Is it true that {a} is [less|smaller] than {b}?|Is {a} < {b}?|~Does {a} lie below {b}?",
+}
+RIGHT = (
+    "Is it right? {e} = {s}|Is {e} = {s} correct?|Judge: {e} = {s}|[True or not|Right or wrong|True or false|Check]: {e} = {s}|Is it true that {e} [is|=] {s}?|Is {e} [equal to|] {s}?"
+    "|[Does|Do] {e} [equal|make] {s}?|{e} = {s}, [right|correct|yes or no]?|~Would you agree that {e} = {s}?|~Can it be that {e} is {s}?"
+)
+
+
+def judge(pen: Pen) -> Turns:
+    """yes or no: a comparison, a sum, whether a step reaches a target."""
+    kind = pen.random.random()
+    if kind < 0.35:
+        a, b = pen.between(0, 99), pen.between(0, 99)
+        if pen.chance(0.3):
+            b = max(a + pen.choice((-11, -10, -9, -1, 1, 9, 10)), 0)
+        sign = "<" if not pen.plain and pen.chance(0.3) else ">"
+        return [("user", pen.ask(COMPARES[sign], a=a, b=b)), ("assistant", "yes" if (a > b if sign == ">" else a < b) else "no")]
+    if kind > 0.8 and not pen.plain and not pen.unseen:
+        return _reach(pen)
+    sign = "+" if pen.plain else pen.choice("++--*")
+    a, b = (pen.between(0, 13), pen.between(0, 13)) if sign == "*" else pair(pen)
+    value = a + b if sign == "+" else a - b if sign == "-" else a * b
+    shown = value if pen.chance(0.5) else max(value + pen.choice((-20, -10, -10, -3, -2, -1, 1, 2, 3, 10, 10, 20, pen.between(-40, 40))), 0)
+    if not pen.plain and pen.chance(0.1):
+        shown = pen.between(0, 99)
+    return [("user", pen.ask(RIGHT, e=f"{a} {sign} {b}", s=shown)), ("assistant", "yes" if shown == value else "no")]
+
+
+def _reach(pen: Pen) -> Turns:
+    a, b = pen.between(1, 30), pen.between(1, 30)
+    results = [a + b, abs(a - b), *([a * b] if a <= 12 and b <= 12 else [])]
+    target = pen.choice(results) if pen.chance(0.5) else pen.choice((24, 10, pen.between(1, 60)))
+    asked = f"Numbers: {a} {b}\nTarget: {target}\nCan one step reach it?"
+    return [("user", asked), ("assistant", "yes" if target in results or target == a * b else "no")]
+
+
+def judges(pen: Pen) -> Turns:
+    return [turn for _ in range(pen.choice((1, 2, 3))) for turn in judge(pen)]
+
+
+STEPS = (
+    "Think step by step. What is {e}?|What is {e}? Think step by step.|Show your steps: {e}|[Compute|Work out] {e}[.| step by step.] Show [your|the] steps.|Step by step: {e}"
+    "|[Compute|Work out] {e} step by step.|~One thing after the other: {e}|~Take your time and think: {e}"
+)
+
+
+def steps(pen: Pen) -> Turns:
+    """A sum of several numbers, thought through one after the other."""
+    total, thoughts = pen.between(1, 50), list[str]()
+    expression = str(total)
+    for _ in range(pen.between(2, 4)):
+        number = pen.between(1, 40)
+        sign = "-" if total >= number and pen.chance(0.5) else "+"
+        result = total + number if sign == "+" else total - number
+        thoughts.append(f"{total} {sign} {number} = {result}")
+        expression, total = f"{expression} {sign} {number}", result
+    return [
+        ("user", pen.ask(STEPS, e=expression)),
+        ("assistant", "<think>" + "\n".join(thoughts) + f"</think>{total}"),
+    ]
+
+
+def propose(pen: Pen, numbers: list[int] | None = None) -> Turns:
+    """A step towards a target, as a search over numbers asks for."""
+    numbers = numbers or [pen.between(1, pen.choice((9, 13, 30))) for _ in range(pen.choice((2, 3, 3, 4, 4)))]
+    step, _ = _step(pen, numbers)
+    return [("user", f"Numbers: {' '.join(map(str, numbers))}\nPropose a step."), ("assistant", step)]
+
+
+def _step(pen: Pen, numbers: list[int]) -> tuple[str, list[int]]:
+    """A step, and the numbers after it."""
+    i, j = pen.random.sample(range(len(numbers)), 2)
+    a, b = max(numbers[i], numbers[j]), min(numbers[i], numbers[j])
+    sign = pen.choice("+-*" if a <= 12 else "+-")
+    value = {"+": a + b, "-": a - b, "*": a * b}[sign]
+    left = [value, *(number for k, number in enumerate(numbers) if k not in (i, j))]
+    return f"{a} {sign} {b} = {value} (left: {' '.join(map(str, left))})", left
+
+
+def proposals(pen: Pen) -> Turns:
+    """Several at once, or one after the other to the end, and what is asked about a state."""
+    if pen.chance(0.3):
+        numbers = [pen.between(1, pen.choice((9, 13))) for _ in range(pen.choice((3, 4)))]
+        most = pen.between(2, 3)
+        found = list(dict.fromkeys(_step(pen, numbers)[0] for _ in range(most * 3)))[:most]
+        asked = f"Numbers: {' '.join(map(str, numbers))}\nPropose {len(found)} steps."
+        return [("user", asked), ("assistant", "\n".join(found))] if len(found) > 1 else propose(pen)
+    turns: Turns = []
+    numbers = [pen.between(1, pen.choice((9, 13))) for _ in range(pen.choice((2, 3, 4)))]
+    while len(numbers) > 1:
+        turns += propose(pen, numbers)
+        numbers = [int(n) for n in turns[-1][1].partition("left: ")[2].rstrip(")").split()]
+        if pen.chance(0.5):
+            break
+    if len(numbers) == 2 and pen.chance(0.7):
+        a, b = max(numbers), min(numbers)
+        results = [a + b, a - b, a * b]
+        target = pen.choice(results) if pen.chance(0.5) else pen.choice((24, 10, pen.between(1, 60)))
+        turns += [
+            ("user", f"Numbers: {' '.join(map(str, numbers))}\nTarget: {target}\nCan one step reach it?"),
+            ("assistant", "yes" if target in results else "no"),
+        ]
+    return turns
