@@ -9,7 +9,7 @@ from typing import Any
 from core.core_harness import Host
 from store.store_disk import MemoryDisk
 from symphony.core.config import CoreConfig
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.core.victims import RoomLimits
 from symphony.engine.fake import FakeEngine
 from symphony.store.store import Store

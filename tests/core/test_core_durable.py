@@ -15,7 +15,7 @@ import pytest
 from core.core_harness import Host, run
 from symphony import Runtime
 from symphony.core.config import CoreConfig
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.core.messages import Principal
 from symphony.core.operator import Operator
 from symphony.engine.contents import computed, shifted

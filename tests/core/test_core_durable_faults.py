@@ -11,9 +11,9 @@ import pytest
 
 from core.core_harness import Host, run, settle
 from store.store_disk import Call, MemoryDisk
-from symphony.core import durable
+from symphony.core import ledger
 from symphony.core.config import CoreConfig
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.engine.fake import FakeEngine
 from symphony.errors import NoSpace, SymphonyError
 from symphony.store.records import Dropped
@@ -129,12 +129,12 @@ async def test_what_is_saved_over_a_file_that_is_being_synced_leaves_it_its_name
         await h.pred(h.session, old, NEW)
         op, gate = await h.sync_that_waits(old)
         await h.core.save(h.session, await h.core.create(h.session, None), "/x", True)
-        flush = h.core._durable._flush
-        h.core._durable._flush = lambda store: asyncio.sleep(0)  # pyright: ignore[reportAttributeAccessIssue]
+        flush = h.core._durable.ledger.flush
+        h.core._durable.ledger.flush = lambda store: asyncio.sleep(0)  # pyright: ignore[reportAttributeAccessIssue]
         gate.set()
         await h.end_of(op)
         left = h.left()
-        h.core._durable._flush = flush
+        h.core._durable.ledger.flush = flush
     assert await tree(left) == {"/x": OLD + NEW}, "until what was saved is synced"
 
 
@@ -250,7 +250,7 @@ async def test_a_cancelled_flush_loses_nothing() -> None:
 
 @run
 async def test_many_ended_files_are_recorded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "DROPS", 10)
+    monkeypatch.setattr(ledger, "DROPS", 10)
     async with Kept(MemoryDisk()) as h:
         for i in range(25):
             await h.core.close_file(h.session, await h.make(f"/d/{i}", NEW))
@@ -290,7 +290,7 @@ async def test_a_time_to_live_counts_from_the_last_use_also_after_a_restart() ->
     now += 4500
     async with Kept(left, wall_clock=lambda: now) as h:
         assert await h.core.glob(h.session, "/**") == ["/idle", "/read", "/written"]
-        now += durable.GRACE_SECONDS - 1  # for /idle, none of whose use was recorded while it was open
+        now += ledger.GRACE_SECONDS - 1  # for /idle, none of whose use was recorded while it was open
         assert "/idle" in await h.core.glob(h.session, "/**")
         now += 2
         assert await h.core.glob(h.session, "/**") == []

@@ -25,7 +25,7 @@ from core.core_harness import Host
 from store.store_disk import Call, MemoryDisk, crash
 from symphony.core import files, moves
 from symphony.core.config import CoreConfig
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.core.victims import RoomLimits
 from symphony.engine.contents import Entry, computed, shifted
 from symphony.engine.fake import FakeEngine

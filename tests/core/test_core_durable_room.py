@@ -79,7 +79,7 @@ async def test_large_files_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) ->
         assert await h.arrival(await h.start_sync(one, part)) is None
     async with life(disk) as h:
         one, parts, write, read = h.core.open_session("t"), list[int](), h.engine.write, h.store.read
-        for module in ("durable", "moves"):
+        for module in ("depot", "moves"):
             monkeypatch.setattr(f"symphony.core.{module}.PART_BYTES", 2 * h.engine.info.image_bytes)
 
         async def writing(pages: Sequence[int], contents: Sequence[bytes]) -> None:

@@ -19,7 +19,7 @@ from math import inf
 from core.core_harness import Host
 from store.store_disk import MemoryDisk
 from symphony.core.config import CoreConfig
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.engine.fake import FakeEngine
 from symphony.errors import Busy, Exists, Invalid, NotFound, SymphonyError
 from symphony.store.store import Store

@@ -30,7 +30,7 @@ from naive_victims import watch
 
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.core.messages import Chunk, GenerateOptions, Readings
 from symphony.core.operation import Transfer
 from symphony.engine.contents import Entry

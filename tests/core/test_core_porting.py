@@ -158,7 +158,7 @@ async def test_a_host_without_a_disk_says_so() -> None:
         await h.make(one, "/a")
         data = await sent(h, "/a")
     h = Durable(MemoryDisk())
-    h.core._durable._store = None
+    h.core._durable.depot.store = None
     async with h:
         with pytest.raises(Unavailable, match="keeps nothing on disk"):
             await receive(h, "/b", data)

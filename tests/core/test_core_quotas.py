@@ -11,7 +11,7 @@ from core_harness import Host, settle
 from kv_shadows import Shadows
 
 from symphony.core.config import CoreConfig
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.core.victims import RoomLimits
 from symphony.errors import NoSpace
 from symphony.sim import clock as virtual

@@ -15,7 +15,7 @@ from store.store_disk import MemoryDisk
 from symphony.bench.disk import bench_disk
 from symphony.bench.report import Report
 from symphony.core.config import CoreConfig
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.core.operator import Operator
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import Reading, Readings

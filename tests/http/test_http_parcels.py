@@ -147,6 +147,6 @@ def test_over_a_websocket_they_come_but_do_not_go(servers: list[Server[Runtime]]
 async def ended(runtime: Runtime) -> None:
     """Nothing is held for a request any more."""
     core = runtime.core
-    while core._durable._used or any(not file.names for file in core._kvfs.files):  # noqa: ASYNC110
+    while core._durable.depot._used or any(not file.names for file in core._kvfs.files):  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     core.check_integrity()

@@ -55,7 +55,7 @@ def _given(value: Any) -> Any:
 def host_config(settings: Settings) -> Config:
     """What the settings say of a host, in the host's own words."""
     from symphony.core.config import CoreConfig
-    from symphony.core.durable import DiskLimits
+    from symphony.core.depot import DiskLimits
     from symphony.host import Config
     from symphony.outside.config import OutsideConfig
     from symphony.sched.admission import AdmissionLimits

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from symphony.core.durable import DiskLimits
+from symphony.core.depot import DiskLimits
 from symphony.core.loop import TIMER_RESOLUTION
 from symphony.core.victims import RoomLimits
 from symphony.param import (

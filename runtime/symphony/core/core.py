@@ -81,11 +81,11 @@ class Core(Predicting):
                 self._config.guesses,
             )
         self._durable = Durable(self._kvfs, self._tree, self._loops, store, self._config.disk)
-        staging = Staging(self._kvfs, self._durable)
+        staging = Staging(self._kvfs, self._durable.depot)
         self._porter = Porter(self._kvfs, self._tree, self._loops, self._durable, staging)
         self._repaging = Repaging(self._kvfs, self._tree, self._loops, self._durable, staging)
         for loop in self._loops.values():
-            loop.room.attach(self._durable)
+            loop.room.attach(self._durable.depot)
         if self._config.debug:
             for loop in self._loops.values():
                 loop.audit = self.check_integrity

@@ -12,6 +12,7 @@ import logging
 from functools import partial
 
 from symphony.core.config import CoreConfig
+from symphony.core.damage import check
 from symphony.core.durable import Durable
 from symphony.core.generation import Generation
 from symphony.core.loop import StepLoop
@@ -81,14 +82,14 @@ class Files:
         """
         owner, loop = self._session(session), self._loop(model)
         self._check_open(owner)
-        if self._durable.foreign:
+        if self._durable.depot.foreign:
             await self._repaging.adapt(owner.who, loop.arena.model, path)
             owner = self._session(session)  # it may have ended meanwhile
         file = self._tree.open(owner.who, loop.arena.model, path, write=write, create=create, exclusive=exclusive)
         number = self._admit(owner, file)
         if file.derived is not None and file.image is not None:
             try:
-                await self._durable.check(file, path)
+                await check(self._durable.depot, file, path)
             except BaseException:
                 await self.close_file(session, number)
                 raise

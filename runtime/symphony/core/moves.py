@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from symphony.core.durable import PART_BYTES
+from symphony.core.depot import PART_BYTES, Depot
 from symphony.engine.engine import Engine
-from symphony.kvfs.arena import Arena
 from symphony.kvfs.move import Move
 from symphony.kvfs.tiers import Tiers
 from symphony.param import MOVE_PAGES
@@ -21,18 +19,6 @@ from symphony.param import MOVE_PAGES
 RETRY_SECONDS = 10.0
 """After the disk refused something, nothing is moved there for so long."""
 _log = logging.getLogger(__name__)
-
-
-class Shelf(Protocol):
-    """The disk tier."""
-
-    async def read(self, arena: Arena, slots: Sequence[int]) -> list[bytes | None]:
-        """What these slots hold; None where it is damaged."""
-        ...
-
-    async def write(self, arena: Arena, pages: Mapping[int, bytes]) -> None:
-        """Fill these slots; they may be lost with the host. Raises SymphonyError."""
-        ...
 
 
 class Mover:
@@ -50,7 +36,7 @@ class Mover:
         adds a move that is not urgent and returns 0, or returns after how many seconds there may be one; None: not
         before something happens."""
         self.running: list[Move] = []
-        self.shelf: Shelf | None = None
+        self.depot: Depot | None = None
         """Where fetches read, and spills write."""
         self.saving: list[Move] = []
         """Those of `running` that go to disk, beside the others."""
@@ -143,7 +129,7 @@ class Mover:
     async def _write(self, move: Move) -> bool:
         """Part by part, each read from where it lies."""
         assert move.image is not None
-        assert self.shelf is not None
+        assert self.depot is not None
         first, size = len(move.image.slots) - move.saves, self._part()
         start = self._clock()
         try:
@@ -151,7 +137,7 @@ class Mover:
                 slots = move.image.slots[at : at + size]
                 end = at + len(slots)
                 contents = await self._engine.read(move.pages[at:end], move.slots[at:end])
-                await self.shelf.write(self._tiers.arena, dict(zip(slots, contents, strict=True)))
+                await self.depot.write(self._tiers.arena, dict(zip(slots, contents, strict=True)))
         except Exception as e:
             _log.warning("K/V could not go to disk, where nothing is put for %g s: %s", RETRY_SECONDS, e)
             self._tiers.spill.usable, self._again = False, self._clock() + RETRY_SECONDS
@@ -197,11 +183,11 @@ class Mover:
         where it can be computed."""
         arena, file, count = self._tiers.arena, move.file, len(move.loads)
         assert move.image is not None
-        assert self.shelf is not None
+        assert self.depot is not None
         size, begin = self._part(), self._clock()
         for start in range(0, count, size):
             part = move.loads[start : start + size]
-            contents = await self.shelf.read(arena, [slot for slot, _ in part])
+            contents = await self.depot.read(arena, [slot for slot, _ in part])
             whole = [data for data in contents if data is not None]
             if len(whole) < len(contents):
                 _log.error("K/V on disk is damaged: a file of %s, %d tokens, %s", file.tenant, file.length, arena.model)

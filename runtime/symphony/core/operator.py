@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from symphony.core.durable import Verdict
+from symphony.core.damage import Verdict, verify
 from symphony.core.files import Files
 from symphony.core.loop import StepLoop
 from symphony.core.porting import Parcel, Source
@@ -53,7 +53,7 @@ class Operator:
     def space(self, path: str) -> list[Space]:
         """What lies directly below a directory takes, and as the last one all of it. Raises LimitExceeded too."""
         sizes = {loop.arena.model: loop.info.bytes_per_page for loop in self._core._loops.values()}
-        sizes |= self._core._durable.sizes()
+        sizes |= self._core._durable.depot.sizes()
         return space(self._lens(), path, sizes)
 
     def tokens(self, path: str) -> list[int]:
@@ -73,10 +73,11 @@ class Operator:
     async def check(self, path: str, repair: bool = False) -> Verdict:
         """Read all that the tenant has synced below a path, or of one file, and hold it against its checksums.
         `repair`: write damaged pages anew, or leave them to be computed again. Raises NotFound, Invalid."""
-        verdict = Verdict(lost_commits=self._core._durable.lost_commits)
+        durable = self._core._durable
+        verdict = Verdict(lost_commits=durable.depot.lost_commits)
         for name, node in self._lens().below(path):
             if isinstance(node, File) and node.record is not None and node.tenant == self._who.tenant:
-                await self._core._durable.verify(node, name, repair, verdict)
+                await verify(durable, node, name, repair, verdict)
         return verdict
 
     @asynccontextmanager

@@ -20,7 +20,8 @@ from math import prod
 from typing import Protocol
 
 from symphony.core.checks import check_context, check_ids
-from symphony.core.durable import PART_BYTES, Durable, Mounted
+from symphony.core.depot import PART_BYTES, Mounted
+from symphony.core.durable import Durable
 from symphony.core.staging import Staging, layout_of, repaged
 from symphony.engine.messages import ModelInfo
 from symphony.errors import Invalid, Unavailable
@@ -105,7 +106,7 @@ class Porter:
             arena.snapshots -= 1
             loop.freed()
         try:
-            with self._durable.hold(arena, who.tenant, image.slots):
+            with self._durable.depot.hold(arena, who.tenant, image.slots):
                 yield Parcel(total(head), self._parts(arena, head, tokens, image.slots))
         finally:
             unref_image(arena, image.slots, who.tenant)
@@ -114,7 +115,7 @@ class Porter:
         """All K/V of a snapshot on disk, so that who takes it in slowly holds no memory."""
         image, arena, engine = file.image, file.arena, loop.engine
         if image is not None and image.entries >= file.computed:
-            if await self._durable.damaged(arena, file.tenant, image.slots):
+            if await self._durable.depot.damaged(arena, file.tenant, image.slots):
                 raise Invalid(
                     f"{path}: its K/V on disk is damaged", "repair it (symphony fs check --repair), or remove it"
                 )

@@ -9,7 +9,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 
-from symphony.core.durable import PART_BYTES, Durable, Mounted
+from symphony.core.damage import lost
+from symphony.core.depot import PART_BYTES, Mounted
+from symphony.core.durable import Durable
 from symphony.core.staging import Staging, layout_of, repaged
 from symphony.errors import Invalid, NoSpace, NotFound, SymphonyError
 from symphony.kvfs.arena import Arena
@@ -43,7 +45,7 @@ class Repaging:
             file = self._tree.file(who, path)
         except (NotFound, Invalid):
             return
-        arena = self._durable.home(file.arena)
+        arena = self._durable.depot.home(file.arena)
         if arena is None or arena.model != model:
             return
         require(file, who, READ, path)
@@ -61,12 +63,9 @@ class Repaging:
     async def _adapt(self, file: File, arena: Arena, path: str) -> None:
         kvfs, durable, old, image = self._kvfs, self._durable, file.arena, file.image
         if image is not None:
-            bad = await durable.damaged(old, file.tenant, image.slots)
+            bad = await durable.depot.damaged(old, file.tenant, image.slots)
             if bad and file.derived is not None:
-                raise Invalid(
-                    f"{path}: its K/V on disk is damaged, and it is not of a kind that can be computed again",
-                    "remove it (symphony fs rm), and make it anew from its tokens (symphony fs cat)",
-                )
+                raise lost(path)
             entries = min(image.entries, bad[0] * old.page_size) if bad else image.entries
             try:
                 await self._staging.put(file, arena, entries, self._repaged(file, image, entries, arena))

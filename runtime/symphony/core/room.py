@@ -18,7 +18,8 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
-from symphony.core.moves import Mover, Shelf
+from symphony.core.depot import Depot
+from symphony.core.moves import Mover
 from symphony.core.operation import Operation, Prediction, Transfer
 from symphony.core.victims import RoomLimits, Victims
 from symphony.engine.engine import Engine
@@ -405,9 +406,9 @@ class Room:
         """Run the moves, until `close`; `wake` is called when some are over."""
         await self._mover.run(wake)
 
-    def attach(self, shelf: Shelf) -> None:
+    def attach(self, depot: Depot) -> None:
         """The disk tier, for those that have an image there."""
-        self._mover.shelf = shelf
+        self._mover.depot = depot
 
     def close(self) -> None:
         self._mover.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from math import prod
 
-from symphony.core.durable import PART_BYTES, Durable
+from symphony.core.depot import PART_BYTES, Depot
 from symphony.engine.messages import ModelInfo
 from symphony.errors import InternalError, Unavailable
 from symphony.kvfs.arena import Arena
@@ -21,26 +21,26 @@ from symphony.store.layout import Layout, Repager, leading
 class Staging:
     """All methods belong to the event-loop thread."""
 
-    def __init__(self, kvfs: Kvfs, durable: Durable) -> None:
+    def __init__(self, kvfs: Kvfs, depot: Depot) -> None:
         self._kvfs = kvfs
-        self._durable = durable
+        self._depot = depot
 
     async def put(self, file: File, arena: Arena, entries: int, pages: AsyncIterator[list[bytes]]) -> None:
         """Write the K/V of a file's first entries to disk, and make it the file's. Raises NoSpace, Unavailable, and
         what `pages` raises."""
-        durable, kvfs, tenant = self._durable, self._kvfs, file.tenant
-        if not durable.keeps(arena):
+        depot, kvfs, tenant = self._depot, self._kvfs, file.tenant
+        if not depot.keeps(arena):
             raise Unavailable(
                 "this host keeps nothing on disk",
                 "start it with a home of its own: symphony serve, or Runtime(home=...)",
             )
         slots = tuple(kvfs.take_disk(arena, arena.pages_for(entries), tenant))
         try:
-            with durable.hold(arena, tenant, slots):
+            with depot.hold(arena, tenant, slots):
                 left = iter(slots)
                 async for some in pages:
                     for part in _parts_of(some):
-                        await durable.write(arena, {next(left): data for data in part})
+                        await depot.write(arena, {next(left): data for data in part})
                 if file.arena is not arena and file in kvfs.files:
                     kvfs.rehouse(file, arena)
                 if entries and file in kvfs.files:
@@ -50,7 +50,7 @@ class Staging:
 
     async def read(self, arena: Arena, slots: Sequence[int]) -> list[bytes]:
         """What these slots hold. Raises InternalError if that is not what was written."""
-        found = await self._durable.read(arena, slots)
+        found = await self._depot.read(arena, slots)
         good = [data for data in found if data is not None]
         if len(good) < len(slots):
             raise InternalError("the file's K/V on disk was damaged while it was read", "try again")
