@@ -10,9 +10,9 @@ from typing import Any
 
 from tiny import words
 from tiny.pen import Pen, upper_first
-from tiny.talk import CAPITAL_ASKS, NO_IDEA, TALK, unknown
+from tiny.talk import NO_IDEA, TALK, capital, unknown
 from tiny.tasks import Turns
-from tiny.tools import ALIASES, TOOLS, Parameter, Tool
+from tiny.tools import ALIASES, TOOLS, Parameter, Tool, complaint
 from tiny.words import Value, articles, as_json, as_list, with_article
 
 OPENINGS = (
@@ -67,7 +67,7 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
         mark = "."
     else:
         text = f"{opening}{command} {' '.join(parts)}"
-    ending = "" if pen.plain or given[keys[-1]].make is words.phrase else pen.write(ENDINGS)
+    ending = "" if pen.plain or given[keys[-1]].make in (words.phrase, complaint) else pen.write(ENDINGS)
     if ending.endswith("!"):
         return articles(upper_first((text + mark + ending[1:]).replace(" ,", ",").replace(" :", ":")))
     mark = pen.choice((mark, mark, mark, "", "!" if mark == "." else mark)) if not pen.plain else mark
@@ -107,7 +107,10 @@ def _renamed(pen: Pen, tool: Tool, parameters: dict[str, Parameter], arguments: 
     required = [names[key] for key in tool.parameters]
     told = {names[key]: value for key, value in arguments.items()}
     description = tool.description + ("" if pen.plain else pen.choice(("", "", ".", ".", " for the user", " and return it")))
-    return _schema(title, description, properties, required), request, {key: told[key] for key in properties if key in told}
+    schema = _schema(title, description, properties, required)
+    if not pen.plain and pen.chance(0.2):
+        schema["parameters"]["additionalProperties"] = False
+    return schema, request, {key: told[key] for key in properties if key in told}
 
 
 def _schema(name: str, description: str, properties: Schema, required: list[str]) -> Schema:
@@ -216,7 +219,13 @@ def conversation(pen: Pen) -> Turns:
             turns += [("user", asked[1] + joined), ("assistant", f"{written(asked)}\n{written(other)}")]
             turns += [*(("tool", shown) for shown, _ in results), ("assistant", " ".join(said for _, said in results))]
             continue
-        elif kind < 0.24:
+        elif kind < 0.23 and len(made) > 1:  # both before a result is there
+            other = made[nth - 1]
+            (shown, said), (shown2, said2) = _result(pen), _result(pen)
+            turns += [("user", asked[1]), ("assistant", written(asked)), ("user", other[1]), ("assistant", written(other))]
+            turns += [("tool", shown), ("assistant", said), *(_besides(pen) if pen.chance(0.3) else []), ("tool", shown2), ("assistant", said2)]
+            continue
+        elif kind < 0.3:
             stranger = known(pen)
             if stranger[0]["name"] not in {each[0]["name"] for each in made} and pen.chance(0.6):
                 turns += [("user", stranger[1]), ("assistant", NO_TOOL)]
@@ -234,8 +243,7 @@ def _besides(pen: Pen) -> Turns:
     if kind == 0:
         return unknown(pen)
     if kind == 1:
-        country = pen.word(list(words.CAPITALS))
-        return [("user", pen.ask(CAPITAL_ASKS, c=country)), ("assistant", f"The capital of {country} is {words.CAPITALS[country]}.")]
+        return capital(pen)
     asked = pen.choice([key for key, due in TALK.items() if due not in (NO_IDEA, "I can not see outside, but a tool could tell me.")][: 6 if kind < 4 else None])
     return [("user", pen.ask(asked)), ("assistant", TALK[asked])]
 

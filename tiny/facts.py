@@ -99,9 +99,9 @@ def _who(pen: Pen) -> str:
     return company(pen) if kind < 0.9 else f"the {pen.word(JOBS)}"
 
 
-def event(pen: Pen) -> Told:
-    """Who did what, perhaps where and when."""
-    base, past, done = pen.word(ACTIONS)
+def event(pen: Pen, action: tuple[str, str, str] | None = None) -> Told:
+    """Who did what, perhaps where and when; `action`: that they did."""
+    base, past, done = action or pen.word(ACTIONS)
     who, what = _who(pen), _thing(pen)
     where = f"in {city(pen)}" if pen.chance(0.3) else f"in the {pen.word(PLACES)}" if pen.chance(0.4) else ""
     when = pen.choice((f"in {pen.between(1900, 2035)}", f"on {pen.choice(DAYS)}", f"in {pen.choice(MONTHS)}", f"at {clock(pen)}")) if pen.chance(0.5) else ""
@@ -210,9 +210,9 @@ RELATIONS = [
 HOURS = {"opens": "open", "closes": "close", "shuts": "shut"}
 
 
-def statement(pen: Pen) -> Told:
-    """What something is like."""
-    index = int(pen.random.random() * len(RELATIONS))
+def statement(pen: Pen, index: int | None = None) -> Told:
+    """What something is like; `index`: of that relation."""
+    index = int(pen.random.random() * len(RELATIONS)) if index is None else index
     relation = RELATIONS[index]
     values: dict[str, object] = {key: make(pen) for key, make in relation.makers.items()}
     text = articles(upper_first(pen.write(relation.says, **values)))
@@ -222,6 +222,20 @@ def statement(pen: Pen) -> Told:
         asks = f"When does the {{p}} {verb}?|[At what time|What time] does the {{p}} {verb}?|~From which hour on is the {{p}} to {verb}?"
     question = Question((index, *(values[key] for key in relation.of if key in values)), asks, relation.answer.format_map(values))
     return Told(text, [question], values)
+
+
+def several(pen: Pen, count: int) -> list[Told]:
+    """Of all kinds, or most of one, so that what differs is what they name."""
+    kind = 0.0 if pen.plain else pen.random.random()
+    action, index = (pen.word(ACTIONS), None) if kind > 0.85 else (None, int(pen.random.random() * len(RELATIONS)))
+    alike = 0.7 if kind > 0.7 else 0.0
+    found: list[Told] = []
+    for _ in range(count):
+        if pen.chance(alike):
+            found.append(event(pen, action) if action else statement(pen, index))
+        else:
+            found.append(told(pen))
+    return found
 
 
 def told(pen: Pen) -> Told:

@@ -27,7 +27,7 @@ def lists(pen: Pen) -> Turns:
         f"Last: {{s}}|What is the last item of {{s}}?|Last [item|word]: {{s}}|[What|Which] is the last [item|word] in {LIST}? {{s}}|[Give|Show] me the last of {{s}}|~With what does it end? {{s}}": items[-1],
         f"As a JSON list: {{s}}|Make a JSON list: {{s}}|{{s}}\nas JSON|[Write|Put|Turn] {LIST} [as|into] [a JSON array|a JSON list|JSON]: {{s}}|JSON array of {{s}}|~Form a JSON array out of {{s}}": as_json(items),
         f"Make a bullet list: {{s}}|Bullets: {{s}}|[Write|Put|Turn] {LIST} [as|into] [a bullet list|bullet points|bullets]: {{s}}|Bullet points[:| for| from] {{s}}|{{s}}\n[As a bullet list.|With bullets, please.]"
-        "|[Create|Give me] a [bullet|bulleted] list [from|for|with]: {s}|~One bullet for each of {s}": "\n".join(f"- {item}" for item in items),
+        "|[Create|Give me|Make|Write] a [bullet|bulleted] list [from|for|with|of][:|] {s}|~One bullet for each of {s}": "\n".join(f"- {item}" for item in items),
     }  # fmt: skip
     wording = pen.choice(list(operations))
     between = pen.choice((", ", ", ", ", ", ", ", " and ")) if len(items) == 2 else ", "
@@ -94,8 +94,8 @@ def _sorted(pen: Pen) -> Turns:
     how = "[in descending order|from high to low|downwards|from the largest down]" if down else "[in ascending order|from low to high|in order|upwards|from small to large]"
     if what == "words":
         how = "[in reverse alphabetical order|from z to a]" if down else "[alphabetically|in alphabetical order|from a to z]"
-    plain = "" if down else "Sort: {s}|Sort [this|these|the list]: {s}|Please sort {s}|"
-    ask = pen.ask(plain + f"Sort [these {what} |the {what} |]{how}: {{s}}|[Put|Arrange|Order|Write] [these|the] {what} {how}: {{s}}|{{s}}\nSort [them|this] {how}.|~Bring [these|the] {what} {how}: {{s}}", s=shown)
+    plain = "" if down else "Sort: {s}|Sort [this|these|the list]: {s}|[Sort|Order|Please sort] [these|the|my|all] {x}: {s}|Please sort {s}|"
+    ask = pen.ask(plain + f"Sort [these {what} |the {what} |]{how}: {{s}}|[Put|Arrange|Order|Write] [these|the] {what} {how}: {{s}}|{{s}}\nSort [them|this] {how}.|~Bring [these|the] {what} {how}: {{s}}", s=shown, x=what)
     return [("user", ask), ("assistant", due)]
 
 

@@ -13,7 +13,7 @@ from tiny.facts import event
 from tiny.pen import Pen, upper_first
 from tiny.words import (
     ANIMALS, COLORS, FOOD, JOBS, LANGUAGES, MONTHS, PLACES, Maker, Value, amount, any_of, anything, articles, as_list, city,
-    clock, code, company, date, email, full_name, key, last_name, name, number, of, phone, phrase, price, thing, title,
+    clock, code, company, date, email, full_name, key, last_name, name, number, of, person, phone, phrase, price, thing, title,
     within, word,
 )  # fmt: skip
 
@@ -115,7 +115,7 @@ FIELDS = {
 }  # fmt: skip
 SUBJECTS: dict[str, tuple[Maker, str]] = {
     "product": (thing, "The {v}|This {v}"), "city": (city, "{v}"),
-    "name": (full_name, "{v}"), "order_id": (code, "[Order|The order|Our order] {v}|~The purchase {v}"),
+    "name": (person, "{v}"), "order_id": (code, "[Order|The order|Our order] {v}|~The purchase {v}"),
     "invoice_number": (code, "[Invoice|The invoice|Your invoice|Bill] {v}"), "flight": (code, "[Flight|The flight|Plane] {v}"),
     "guest": (full_name, "{v}|[Our guest|The guest] {v}"), "title": (title, "{v}|\"{v}\"|[The book|The novel|The film] {v}"),
     "sensor": (key, "[Sensor|The sensor] {v}"), "host": (key, "[The host|Host|Server|The server|Machine] {v}"),
@@ -141,7 +141,7 @@ KINDS = [kind.split() for kind in (
 WHOLE = {
     "name age city job": "My name is {name}[. I am|, I am] {age}[ years old|], [live|and I live] in {city} and work as a {job}.|{name} ({age}), {job}, {city}"
     "|In {city} we met {name}, {age}, [who is a|a] {job}.|~A {job} of {age} years, {name}, opened the door to us in {city}.",
-    "name phone email": "[You can reach|Call|Contact] {name} at {phone} or [write to|] {email}.|Regards,\n{name}\n[Phone|Tel]: {phone}\n[Email|Mail]: {email}"
+    "name phone email": "[You can reach|Call|Contact] {name} at {phone} or [write to|] {email}.|[Reach|Find|Mail|You get] {name} [at|under] {email} or [at |call |]{phone}.|Regards,\n{name}\n[Phone|Tel]: {phone}\n[Email|Mail]: {email}"
     "|[Please write|Write] to {email} or [call|ring] {phone} [and ask for|to talk to] {name}.|[Reach|Mail] me at {email} or {phone}. {name}"
     "|~For questions {name} is there for you by mail ({email}) and by phone ({phone}).",
     "quantity color item price": "[We sold|I want|Please send|I would like to order] {quantity} {color} {item}s [at|for] {price} [dollars|euros] each."
@@ -152,6 +152,7 @@ WHOLE = {
     "flight from to time gate": "[Flight|] {flight} from {from} to {to} leaves at {time}[ from|,] gate {gate}.|At {time} {flight} [leaves|takes off from] {from} for {to}, gate {gate}."
     "|Gate {gate}: {flight} {from} - {to}, {time}|~Whoever wants to get from {from} to {to} takes {flight} at {time}, gate {gate}.",
     "stars product author": "{author} gave the {product} {stars} stars.|{stars} [stars|of 5 stars] for the {product}, [says|writes] {author}.|~According to {author} the {product} is worth {stars} stars.",
+    "invoice_number company total due_date": "[Invoice|Bill] {invoice_number} from {company}, [total|sum|amount] {total} [euros|dollars], [due|due on|to be paid by] {due_date}.|{company}: [invoice|bill] {invoice_number} over {total}, due {due_date}.|~{company} gives us time until {due_date} to settle {total} of {invoice_number}.",
     "host ip port status": "{host} {ip}:{port} {status}|Server {host} at {ip}:{port} is {status}.|~You find {host} at {ip}, port {port}; it is {status}.",
     "name age city": "{name} is {age} years old and lives in {city}.|{name}, {age}, [of|from] {city}|~{city} is where {name} lives, who is {age}.",
     "event date time place": "[Join us for|Come to] {event} on {date} at {time} in the {place}.|{event}: {date}, {time}, {place}|~See you in the {place} at {time} on {date} for {event}.",
@@ -269,6 +270,7 @@ def listed(pen: Pen) -> tuple[Record, str]:
         return fields, " ".join([upper_first(one.format(l=label, v=value)) for label, value in shown.items()])
     links = pen.choice(("with {l} {v}", "whose {l} is {v}", "with a {l} of {v}", "where the {l} is {v}", "that has {l} {v}"))
     parts = as_list([links.format(l=label, v=value) for label, value in shown.items()])
+    parts = articles(parts)
     return fields, pen.write("We [saw|found|have|bought|met|know] {n} {p}.|{n}, {p}|[Here|There] is {n} {p}.|~They told us of {n} {p}.", n=noun, p=parts)
 
 

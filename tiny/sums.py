@@ -91,12 +91,12 @@ STORIES = {
     "|I have {a} {t} and [eat|lose|sell|give away|use|spend|give {m}] {b}[ of them|]. {me}|I had {a} {t}[ and|, but I|. Then I] [ate|lost|sold|gave away|used] {b}. {me}"
     "|{w} has {a} {t} and {m} has {b}. How many more {t} does {w} have[ than {m}|]?|[From|Of|Out of] {a} {t}, {b} {l}. {q}|A {p} has {a} {t}. {b} {l}. {q}|{a} {t} are in the {p}. {b} {l}. {q}"
     "|If {w} has {a} {t} and {g} {b}, how many [{t} |]are left?|How many {t} are left [if|when] {w} has {a} and {g} {b}?|We had {a} {t}. {b} {l}. {q}|You have {a} {t} and give {b} to {m}. {q}"
-    "|~{b} of the {a} {t} that {w} had {l}. {wq}|~Suppose {w} starts out with {a} {t} and then {g} {b}. {wq}|~Once there were {a} {t}, until {b} [were taken by {m}|disappeared]. {wq}",
+    "|~{b} of the {a} {t} that {w} had {l}. {wq}|~Suppose {w} starts out with {a} {t} and then {g} {b}. {wq}|~Once there were {a} {t}, until {b} [were taken by {m}|disappeared]. {q}",
     "+": "{w} has {a} {t}[ and|,|. {w}] {g} {b} more. {wq}|I have {a} {t} and [buy|get|find] {b} more. {me}|There are {a} {t} in the {p}. {b} more [come|are added|arrive]. {q}"
     "|{w} has {a} {t} and {m} has {b}. How many [{t} |]do they have [together|in all|in total]?|If {w} has {a} {t} and {g} {b} more, how many are there?|We had {a} {t}, now {b} more [came|were bought]. {q}"
     "|~{m} brings {b} {t} to {w}, who had {a} of them. {wq}",
 }
-LEFT = "How many[ {t}|] are [left|there now|still there]?|What is left?|How many [{t} |]remain?|~How large is the rest?|~What number of {t} is that?"
+LEFT = "How many[ {t}|] are [left|there now|still there]?|What is left?|How many [{t} |]remain?|~How large is the rest?|~What number of {t} is left over?"
 OF_WHO = "How many {t} does {w} have [now|left|in the end|then]?|How many does {w} have [now|left]?|What number of {t} does {w} have left?|~With how many {t} does {w} end up?"
 MINE = "How many[ {t}|] are left?|How many {t} do I have [now|left|in the end]?|[What is|How much do I have] left?|How many [do I have|remain]?|~With how many do I end up?"
 NOW = "How many[ {t}|] are there [now|in all|together]?|~What is the whole number of {t}?"
@@ -187,7 +187,7 @@ def judges(pen: Pen) -> Turns:
 
 
 STEPS = (
-    "Think step by step. What is {e}?|What is {e}? Think step by step.|Show your steps: {e}|[Compute|Work out] {e}[.| step by step.] Show [your|the] steps.|Step by step: {e}"
+    "Think step by step. What is {e}?|Think step by step: [what is|compute] {e}[?|.]|[Please think|Think] step by step[:|,] {e}|What is {e}? Think step by step.|Show your steps: {e}|[Compute|Work out] {e}[.| step by step.] Show [your|the] steps.|Step by step: {e}"
     "|[Compute|Work out] {e} step by step.|~One thing after the other: {e}|~Take your time and think: {e}"
 )
 

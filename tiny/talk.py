@@ -8,7 +8,7 @@ from tiny.tasks import Turns
 from tiny.words import with_article
 
 NO_IDEA = "I am a very small model and I do not know that."
-EXPLAIN = "What is {w}?|[Explain|Describe] {w}.|What does {w} mean?|Tell me about {w}.|[Can|Could] you explain {w}[ to me|]?|What do you know about {w}?|I [want|would like] to know what {w} is.|[Please tell|Tell] me what {w} is.|{W}?|What exactly is {w}?|Explain {w} to me.|Help me understand {w}.|~Give me an idea of {w}.|~Teach me about {w}."
+EXPLAIN = "What is {w}?|What is {w}[,|] and [why does it matter|what is it for|how does it work|why do we need it|what does it do]?|Why [does {w} matter|do we need {w}]?|What is {w} [good|used] for?|[Explain|Describe] {w}.|What does {w} mean?|Tell me about {w}.|[Can|Could] you explain {w}[ to me|]?|What do you know about {w}?|I [want|would like] to know what {w} is.|[Please tell|Tell] me what {w} is.|{W}?|What exactly is {w}?|Explain {w} to me.|Help me understand {w}.|~Give me an idea of {w}.|~Teach me about {w}."
 CONCEPTS = {
     "[a LIP|LIP|LIPs|the LIP]": "A LIP is a program that runs next to the model and calls it.",
     "[the KV cache|a KV cache|KV caching|the kv cache]": "The KV cache keeps the keys and values of the tokens that the model has read.",
@@ -50,7 +50,7 @@ SUBJECTS = (
 )
 UNKNOWN_ASKS = (
     "Explain {w}[ to me|].|Why is {w} so {a}?|Write [an essay|a letter|a song|an article|a report] about {w}.|What do you think about {w}?|Tell me [everything|more|] about {w}.|How does {w} work?|Who invented {w}?"
-    "|What is {w}?|How do I make {w}?|Describe {w}.|Can you explain how {w} works?|Give me some advice about {w}.|What is the history of {w}?|Why do people like {w}?|Write a [Java|C|Rust|Python|JavaScript] [program|script|class|loop] [that|which] [sorts|prints|counts|removes|finds] [{w}|numbers|words]."
+    "|What is {w}?|How do I make {w}?|Describe {w}.|Can you explain how {w} works?|Give me some advice about {w}.|What is the history of {w}?|Why do people like {w}?|[Write|Give me|Show me] a [Java|C|Rust|Python|JavaScript] [program|script|class|loop|function] [that|which|to] [sorts|prints|counts|removes|finds|reverses] [{w}|numbers|words|a list|a string|a file]."
     "|Who [won|lost] the {w} [game|match|race|final|election] in {y}?|What happened in {y}?|Who [is|was] the [president|king|queen|mayor|inventor|boss] of {w}?|When did {w} begin?|How [tall|far|deep|old|heavy] is {w}?|Write [code|a function] [for|that does] {w}."
     "|What are the best {w}?|Where can I buy {w}?|Recommend [a|some] {w}.|Is {w} [good|bad|dangerous|healthy]?|Translate {w} into [French|German|Latin].|Who wrote {w}?|~Give a lecture on {w}.|~Why would anybody want {w}?"
 )
@@ -61,8 +61,7 @@ NAME_ASKS = "What is my name?|Who am I?|Do you [still |]remember [my name|who I 
 def talk(pen: Pen) -> Turns:
     kind = pen.random.random()
     if kind < 0.16:
-        country = pen.word(list(words.CAPITALS))
-        return [("user", pen.ask(CAPITAL_ASKS, c=country)), ("assistant", f"The capital of {country} is {words.CAPITALS[country]}.")]
+        return capital(pen)
     if kind < 0.34:
         return remembered(pen)
     if kind < 0.48:
@@ -76,6 +75,12 @@ def talk(pen: Pen) -> Turns:
     if not pen.plain and pen.chance(0.12) and text.endswith("?"):
         text = pen.write("Please tell me: |So, |One more question: |Ok. ") + text[0].lower() + text[1:]
     return [("user", text), ("assistant", TALK[asked])]
+
+
+def capital(pen: Pen) -> Turns:
+    country = pen.choice(list(words.CAPITALS))
+    typed = country.lower() if not pen.plain and pen.chance(0.12) else country
+    return [("user", pen.ask(CAPITAL_ASKS, c=typed)), ("assistant", f"The capital of {country} is {words.CAPITALS[country]}.")]
 
 
 def unknown(pen: Pen) -> Turns:
@@ -99,16 +104,17 @@ def remembered(pen: Pen) -> Turns:
         color = pen.word(words.COLORS)
         told, reply, due = pen.ask("My favorite color is {c}.|I like the color {c}.|I love {c}.|~Nothing beats {c}.", c=color), f"{upper_first(color)} is a nice color.", f"You like {color}."
         asked = pen.ask("What is my favorite color?|Which color do I like?|[Tell me|Say] my favorite color.|~What color was it that I like?")
+    if kind < 4 and pen.chance(0.06):
+        return [("user", asked), ("assistant", "I do not know your name.")]
     if kind < 4 and pen.chance(0.3):
         return [("user", f"{told.rstrip('.!')}. {upper_first(asked)}"), ("assistant", due)]
     turns: Turns = [("user", told), ("assistant", reply)]
     for _ in range(0 if pen.plain else pen.choice((0, 0, 1, 1, 2))):
         other = pen.choice(list(TALK)) if pen.chance(0.7) else ""
-        country = pen.word(list(words.CAPITALS))
         if other:
             turns += [("user", pen.ask(other)), ("assistant", TALK[other])]
         else:
-            turns += [("user", pen.ask(CAPITAL_ASKS, c=country)), ("assistant", f"The capital of {country} is {words.CAPITALS[country]}.")]
+            turns += capital(pen)
     return [*turns, ("user", asked), ("assistant", due)]
 
 

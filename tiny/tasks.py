@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tiny import words
-from tiny.facts import Key, Question, Told, told
+from tiny.facts import Key, Question, Told, several, told
 from tiny.pen import Pen, upper_first
 from tiny.records import EXTRA, Record, record, renamed
 from tiny.words import Value, as_json, as_list
@@ -87,12 +87,15 @@ LATER = "Question: {q}|{q}|{q}|Q: {q}|And another question: {q}"
 
 def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) -> Turns:
     """Questions about one of several documents each, answered with its number, or that nobody knows."""
-    shelf = [told(pen) for _ in range(documents or pen.choice((2, 3, 4, 6, 8)))]
+    shelf = several(pen, documents or pen.choice((2, 3, 4, 6, 8)))
     each = 1 if pen.plain or documents or pen.chance(0.7) else pen.choice((2, 3))
     found: dict[Key, tuple[Told, Question, int]] = {}
     double: set[Key] = set()
     lines: list[str] = []
-    for number, start in enumerate(range(0, len(shelf), each), 1):
+    numbers = list(range(1, len(shelf) + 1))
+    if not pen.plain and pen.chance(0.15):
+        numbers = pen.random.sample(range(1, len(shelf) + 20), len(shelf))
+    for number, start in zip(numbers, range(0, len(shelf), each), strict=False):
         for one in shelf[start : start + each]:
             for question in one.questions:
                 if question.key in found:
@@ -102,11 +105,13 @@ def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) 
     askable = [entry for key, entry in found.items() if key not in double]
     if not askable:
         return citation(pen, documents, rounds, cited)
-    shown = _numbered(pen, lines) if cited else " ".join(lines)
+    shown = _numbered(pen, lines, numbers) if cited else " ".join(lines)
     turns: Turns = []
     head = HEADS if cited else READING
-    inherited = cited and not pen.plain and pen.chance(0.25)
-    if inherited:
+    inherited = not pen.plain and pen.chance(0.25)
+    if inherited and not cited:
+        turns = [("system", pen.write("{t}|{t}|Read this text. {t}|This is [the manual|the text|what we know]. {t}", t=shown))]
+    elif inherited:
         turns = [("system", "Documents:"), *([("user", shown)] if pen.chance(0.4) else [("user", line) for line in shown.split("\n")])]
     for nth in range(rounds):
         one, question, number = pen.choice(askable)
@@ -117,7 +122,7 @@ def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) 
             answer = UNKNOWN
         asked = one.asked(pen, question)
         if inherited:
-            asked = f"Question: {asked}"
+            asked = f"Question: {asked}" if cited else asked
         else:
             asked = pen.write(LATER, q=asked) if nth else pen.write(head, c=shown, q=asked)
         turns += [("user", asked), ("assistant", answer)]
@@ -136,9 +141,9 @@ def _other(pen: Pen, found: dict[Key, tuple[Told, Question, int]], like: Told) -
             return other
 
 
-def _numbered(pen: Pen, lines: list[str]) -> str:
+def _numbered(pen: Pen, lines: list[str], numbers: list[int]) -> str:
     style = "[{n}] {t}" if pen.plain else pen.choice(("[{n}] {t}", "[{n}] {t}", "[{n}] {t}", "Document [{n}]: {t}", "[{n}] ({w}) {t}"))
-    return "\n".join([style.format(n=n, t=line, w=upper_first(words.word(pen))) for n, line in enumerate(lines, 1)])
+    return "\n".join([style.format(n=n, t=line, w=upper_first(words.word(pen))) for n, line in zip(numbers, lines, strict=False)])
 
 
 def citations(pen: Pen) -> Turns:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tiny.pen import Pen
 from tiny.words import (
-    COLORS, DAYS, FOOD, JOBS, LANGUAGES, MONTHS, PLACES, Maker, amount, city, clock, code, company, date, email, full_name, key, name, number,
+    COLORS, DAYS, FIRST, FOOD, JOBS, LANGUAGES, MONTHS, NOUNS, PLACES, Maker, amount, city, clock, code, company, date, email, full_name, key, name, number,
     of, path, phone, phrase, price, thing, within, word,
 )  # fmt: skip
 
@@ -19,7 +19,6 @@ class Parameter:
     says: str
     kind: str = "string"
     one_of: tuple[str, ...] = ()
-    optional: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,6 +52,18 @@ def sum_(pen: Pen) -> str:
     return f"{number(pen)} {pen.choice('+-*/')} {number(pen)}"
 
 
+def complaint(pen: Pen) -> str:
+    """What a ticket is about."""
+    if pen.chance(0.4):
+        return phrase(pen)
+    said = pen.write(
+        "[the |our |my |]{n} [in the {p}|on floor {i}|of {w}|in room {i}|] [is broken|is down|does not [work|start|print|answer]|is [slow|stuck|lost|too loud|dirty]|has [stopped|crashed|failed]|leaks|keeps crashing|makes noise]"
+        "|[no|lost] {n} [in the {p}|on floor {i}|]|[cannot|can not] [open|find|use|start] the {n}|{n} [error|problem|failure][ in {p}|]",
+        n=pen.word(NOUNS), p=pen.word(PLACES), i=pen.between(1, 40), w=pen.word(FIRST),
+    ).replace("  ", " ")  # fmt: skip
+    return said[0].upper() + said[1:] if pen.chance(0.4) else said
+
+
 def symbol(pen: Pen) -> str:
     return "".join([pen.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(pen.between(2, 5))])
 
@@ -66,8 +77,8 @@ TOOLS = [
          "[What is|What's|How is|How's] the weather[ like|]|What [kind of |]weather is it|[How warm|How cold|How hot] is it|Is it [raining|snowing|sunny|windy|cold|warm]|What is the temperature",
          "Weather in {city}[ please|]|{city} weather|Do I need an umbrella in {city}?|Should I take a [jacket|hat|scarf] in {city}?|Will I [freeze|get wet|need sunglasses] in {city}[ today|]?|Is {city} [cold|sunny|wet] [now|today]?",
          extra={"unit": UNIT}),
-    Tool("get_forecast", "Get the weather forecast", {"city": text(city, IN), "days": whole(within(2, 14), "for {v} days|over the next {v} days|for the coming {v} days")},
-         "[give me|show me|get] the [weather |]forecast", "[What is|What's] the forecast|What will the weather be [like |]", "{days} day forecast for {city}[, please|]|Forecast for {city}, {days} days"),
+    Tool("get_forecast", "Get the weather forecast", {"city": text(city, IN), },
+         "[give me|show me|get] the [weather |]forecast", "[What is|What's] the forecast|What will the weather be [like |]", "Forecast for {city}[, please|]|Will it [rain|snow|be warm] in {city} [tomorrow|this week|next week]?", extra={"days": whole(within(2, 14), "for {v} days|over the next {v} days|for the coming {v} days")}),
     Tool("send_email", "Send an email", {"to": text(email, "to {v}|to the address {v}"), "subject": text(phrase, "with the subject {v}|about {v}|, subject: {v}")},
          "[send|write] an [email|e-mail|mail]|send a mail", free="Email {to} about {subject}.|Mail {to}: {subject}|Write to {to} about {subject}.|Let {to} know about {subject}."),
     Tool("set_timer", "Set a timer", {"minutes": whole(number, "for {v} minutes|of {v} minutes|that rings [in|after] {v} minutes|to {v} minutes")},
@@ -77,8 +88,8 @@ TOOLS = [
          free="I [want|need|have] to fly from {origin} to {destination} on {date}.|I must be in {destination} on {date}, I start in {origin}, book a flight."),
     Tool("get_order", "Get the status of an order", {"order_id": text(code, "{v}|number {v}|with the id {v}")}, "[check|track|look up|find] [the|my] order",
          "[Where is|What is the status of|How far is|What about|What happened to] [my |the |]order", "Has {order_id} been [sent|shipped]?|Order {order_id}, [where is it|any news]?|Status of {order_id}?"),
-    Tool("create_ticket", "Create a support ticket", {"title": text(phrase, "with [the |]title {v}|about {v}|: {v}"), "priority": one("with {v} priority|and priority {v}|, {v} priority", "low", "medium", "high", "urgent")},
-         "[create|open|file|make|raise] a [support |]ticket", free="[Please |]open a {priority} priority ticket: {title}|The {title}, [please |]open a {priority} priority ticket.|{title}. [Make|File] a {priority} priority ticket for this[, please|].|I have a problem: {title}. [Please make|Open] a {priority} ticket.|{title} - ticket, {priority} priority[, please|]"),
+    Tool("create_ticket", "Create a support ticket", {"title": text(complaint, "with [the |]title {v}|about {v}|: {v}"), "priority": one("with {v} priority|and priority {v}|, {v} priority", "low", "medium", "high", "urgent")},
+         "[create|open|file|make|raise] a [support |]ticket", free="[Please |]open a {priority} priority ticket: {title}|{title}, [please |][open|make|file] a {priority} priority ticket.|{title}. [Make|File] a {priority} priority ticket for this[, please|].|I have a problem: {title}. [Please make|Open] a {priority} ticket.|{title} - ticket, {priority} priority[, please|]"),
     Tool("translate", "Translate text to another language", {"text": text(phrase, "{v}|the text {v}|the words {v}"), "language": text(of(LANGUAGES), "to {v}|into {v}|in {v}")},
          "translate|put|say", free="How do you say {text} in {language}?|What is {text} in {language}?|What does {text} mean in {language}?", fixed=True),
     Tool("set_light", "Set the brightness of the light in a room", {"room": text(of(PLACES), "in the {v}|of the {v}"), "brightness": whole(within(0, 100), "to {v}|to {v} percent|at {v} percent")},

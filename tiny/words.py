@@ -11,7 +11,7 @@ from tiny.pen import Pen, upper_first
 Value = str | int | Decimal | bool
 Maker = Callable[[Pen], Value]
 FIRST = (
-    "Ada Alan Amir Anna Ben Bo Carla Chen Dana David Elena Emma Eric Fatima Finn Grace Hana Hugo Ivan Iris Jack Jane "
+    "Ada Alan Amir Anna Bo Ben Carla Chen Dana David Elena Emma Eric Fatima Finn Grace Hana Hugo Ivan Iris Jack Jane "
     "Jin Kai Kate Lara Leo Lin Liam Lucy Maria Mark Mei Mia Nina Noah Nora Olga Omar Paul Priya Raj Rosa Ruth Sam Sara "
     "Sofia Tom Uma Vera Will Yuki Zoe Alice Bob Peter John Mary Susan James Linda"
 ).split()
@@ -83,6 +83,10 @@ def last_name(pen: Pen) -> str:
 
 def full_name(pen: Pen) -> str:
     return f"{name(pen)} {last_name(pen)}"
+
+
+def person(pen: Pen) -> str:
+    return full_name(pen) if pen.chance(0.8) else name(pen)
 
 
 def city(pen: Pen) -> str:
@@ -163,7 +167,8 @@ def date(pen: Pen) -> str:
 
 
 def clock(pen: Pen) -> str:
-    return f"{pen.between(0, 23):02d}:{pen.choice((0, 5, 10, 15, 20, 30, 40, 45, 50)):02d}"
+    hour = pen.between(0, 23)
+    return f"{hour if pen.chance(0.3) else f'{hour:02d}'}:{pen.choice((0, 5, 10, 15, 20, 30, 40, 45, 50)):02d}"
 
 
 def path(pen: Pen) -> str:
