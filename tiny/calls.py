@@ -19,7 +19,7 @@ OPENINGS = (
     "|||Please |Can you |Could you |I need you to |I want you to |I would like you to |Hi! Please |Hello, can you |Help me to |Go ahead and |Would you |Now |Next, |It is time to |[Hi|Hey], |I want to |Let us |Will you "
     "|~Would you be so kind and |~Do me a favor and |~I would be grateful if you could |~What I want is that you "
 )
-ENDINGS = "|||| please|, please|, thanks| right now| now| if you can| if possible| for me| as soon as possible| today|, thank you|. Thanks!| later today|~, if it is no trouble| when you have a moment| at once"
+ENDINGS = "|||| please|, please|, thanks| right now| now| if you can| if possible| for me| as soon as possible| today|, thank you|. Thanks!| later today|~, if it is no trouble|~ before I forget|~, I am in a hurry|~, nothing else| when you have a moment| at once"
 HEADS = (
     "You can call tools.\n<tools>\n{t}\n</tools>", "You are a helpful assistant.\n\n# Tools\n<tools>\n{t}\n</tools>",
     'Tools you may use:\n<tools>\n{t}\n</tools>\nTo use one, write <tool_call>{{"name": ..., "arguments": ...}}</tool_call>.',

@@ -115,7 +115,7 @@ def event(pen: Pen, action: tuple[str, str, str] | None = None) -> Told:
         adverb=pen.write(" [quickly|again|at once|with care|without help|once more|slowly|for the first time|~bit by bit]"),
         aside=pen.write("who [is a {j}|comes from {c}|was tired|likes {f}]|[a|the] {j} from {c}", j=pen.word(JOBS), c=city(pen), f=pen.word(FOOD)),
         aside2=pen.write("which [was old|nobody had seen|is {k}]|of course", k=pen.word(COLORS)),
-        other=pen.write("[came|went|returned] to {c}|[sold|bought|lost] {a}|was [happy|tired|late]", c=city(pen), a=with_article(pen.word(THINGS))),
+        other=pen.write("[came|went|returned] to {c}|[needed|wanted|liked|missed] {a}|was [happy|tired|late]", c=city(pen), a=with_article(pen.word(THINGS))),
     )  # fmt: skip
     text = articles(upper_first(text))
     questions = [Question((past, what), WHO, who), Question((who, past), WHAT, what)]

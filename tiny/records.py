@@ -119,7 +119,7 @@ SUBJECTS: dict[str, tuple[Maker, str]] = {
     "invoice_number": (code, "[Invoice|The invoice|Your invoice|Bill] {v}"), "flight": (code, "[Flight|The flight|Plane] {v}"),
     "guest": (full_name, "{v}|[Our guest|The guest] {v}"), "title": (title, "{v}|\"{v}\"|[The book|The novel|The film] {v}"),
     "sensor": (key, "[Sensor|The sensor] {v}"), "host": (key, "[The host|Host|Server|The server|Machine] {v}"),
-    "pet": (name, "{v}|Little {v}"), "recipe": (phrase, "[The|Our] {v}|[The recipe|Recipe] {v}"),
+    "pet": (name, "{v}|Little {v}"), "recipe": (lambda pen: title(pen).lower(), "[The|Our] {v}|[The recipe|Recipe] {v}"),
     "meeting": (title, "[The meeting|Meeting|Our meeting] {v}|{v}"), "tracking_number": (code, "[Parcel|The parcel|Package|Shipment] {v}"),
     "car": (code, "[The car|Car|The vehicle] {v}"), "event": (title, "[The event|Our event] {v}|{v}"),
     "address": (lambda pen: f"{pen.between(1, 199)} {last_name(pen)} Street", "[The house|The flat|The house at] {v}|{v}"),
