@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from symphony.core.operation import Prediction
 from symphony.core.session import Handle
-from symphony.engine.messages import RowResult
+from symphony.engine.messages import Row, RowResult
 
 GUESS_SCORE = 8
 """From this score on guesses are made."""
@@ -31,7 +31,7 @@ four of five would be right."""
 class Guess(Prediction):
     """In `StepLoop.guesses`, not in `active`, until somebody asks."""
 
-    __slots__ = ("asked", "stale", "token")
+    __slots__ = ("_row_before", "asked", "stale", "token")
 
     def __init__(self, before: Prediction, token: int) -> None:
         """Behind a prediction that is answered; the file has `token`, for the operation only."""
@@ -41,6 +41,8 @@ class Guess(Prediction):
         self.asked = False
         self.stale = False
         """The row in flight is for a token that the guest did not say."""
+        self._row_before: Row | None = None
+        """The row that was run last, if nothing but the token has changed since."""
         self.reserved = len(file.pages) * file.arena.page_size
         self.group = file.pages[0]
 
@@ -56,6 +58,21 @@ class Guess(Prediction):
         self.prompt_end = len(file.tokens)
         self.work = 1
 
+    def refresh(self) -> None:
+        super().refresh()
+        self._row_before = None
+
+    def row(self, count: int) -> Row:
+        file, row = self.file, self._row_before
+        if row is None:
+            row = super().row(count)
+            if count == 1:
+                self._row_before = row
+        else:  # nobody has it any more
+            row.start = start = file.computed
+            row.tokens = (file.tokens[start],)
+        return row
+
 
 def foretells(operation: Prediction, count: int, result: RowResult, context_limit: int) -> bool:
     """Whether a guess may follow the row, which has come back. It must complete a prediction of a plain file that
@@ -67,25 +84,25 @@ def foretells(operation: Prediction, count: int, result: RowResult, context_limi
         and computed < total == computed + count
         and total % file.arena.page_size != 0
         and total < context_limit
-        and operation.readings is handle.asked
         and result.error is None
-        and len(readings) == len(operation.wanted) == 1
-        and bool(readings[0].top_ids)
-        and not operation.answers
         and not operation.cancelled
         and operation.doom is None
-        and file.derived is None
         and file.opens == 1
         and not file.names
+        and (operation.__class__ is Guess or _may_be_first(operation))
+        and len(readings) == 1
+        and bool(readings[0].top_ids)
     )
 
 
-def judge(handle: Handle, token: int) -> None:
-    """The guest goes on with this token."""
-    if token != handle.expected:
-        missed(handle)
-    elif handle.score < TOP_SCORE:
-        handle.score += 1
+def _may_be_first(operation: Prediction) -> bool:
+    """The same, of what is so of every guess."""
+    return (
+        operation.readings is operation.handle.asked
+        and len(operation.wanted) == 1
+        and not operation.answers
+        and operation.file.derived is None
+    )
 
 
 def missed(handle: Handle) -> None:

@@ -53,7 +53,6 @@ class Guessing(Operations):
         token, file, handle = result.readings[0].top_ids[0], operation.file, operation.handle
         self.active.pop(operation, None)
         operation.session.operations.pop(operation.id, None)
-        self._kvfs.commit(file, len(file.tokens))
         self._kvfs.go_on(file, token)
         file.touched = operation.since
         if isinstance(operation, Guess):

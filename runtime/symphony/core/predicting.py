@@ -11,7 +11,7 @@ from functools import partial
 
 from symphony.core.checks import check_context, check_ids, check_readings, wanted_entries
 from symphony.core.files import Files
-from symphony.core.guess import judge
+from symphony.core.guess import TOP_SCORE, missed
 from symphony.core.kept import KeptRows
 from symphony.core.loop import StepLoop
 from symphony.core.messages import Part, Readings
@@ -104,7 +104,10 @@ class Predicting(Files):
             or op in operations
         ):
             return False
-        judge(handle, token)
+        if token != handle.expected:
+            missed(handle)
+        elif handle.score < TOP_SCORE:
+            handle.score += 1
         if guess is not None:
             loop.ask(guess, op, token, self._config.clock())
             return True

@@ -228,9 +228,11 @@ class Kvfs:
             file.derived = first
 
     def go_on(self, file: File, token: int) -> None:
-        """As `settle` with all that it has, and then `begin` with one more token: nobody has the file in between. For a
-        file all of whose tokens are computed."""
-        file.length = len(file.tokens)
+        """As `commit` and `settle` with all that it has, and then `begin` with one more token: nobody has the file in
+        between."""
+        file.length = file.computed = total = len(file.tokens)
+        if file.published < total // file.arena.page_size:
+            self.commit(file, total)
         file.modified = file.used = self.clock()
         file.tokens.append(token)
 
