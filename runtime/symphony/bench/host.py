@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from symphony.bench.ahead import measure_ahead
 from symphony.bench.calls import calls_per_token
 from symphony.bench.report import Report
 from symphony.bench.spinner import measure_spinner
@@ -152,6 +153,7 @@ async def bench_host(report: Report, guests: Path, home: Path, *, quick: bool) -
         )
         launch = await per_launch(rt, NOTHING_PY, some, {})
         report.add("launch + run + end, Python source", launch, "us CPU", at_most=5000)
+    await measure_ahead(report, guest, home, quick=quick)
     many, pythons = (100, 20) if quick else (10_000, 3_000)
     used = await suspended_mb((guests / "pred_loop.wasm").read_bytes(), many, home)
     report.add(f"{many} tiny wasm instances suspended", used, "MB", at_most=None if quick else 500)

@@ -68,6 +68,7 @@ def host_config(settings: Settings) -> Config:
         tenant_slot_share=limits.slot_share,
         tenant_slot_shares=said(tenants, lambda tenant: tenant.slot_share),
         disk=DiskLimits(models.disk_bytes, limits.disk_share, said(tenants, lambda tenant: tenant.disk_share)),
+        guesses=models.guesses == "on",
         tenant_tokens=limits.tokens_per_second,
         tenants_tokens=said(tenants, lambda tenant: tenant.tokens_per_second),
         debug=server.debug,

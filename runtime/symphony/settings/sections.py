@@ -66,6 +66,10 @@ class ModelsSection:
     disk_bytes: Annotated[
         Annotated[int, Meta(ge=0)], Meta(description="Bytes on disk for KV files, of each model.")
     ] = param.DISK_BYTES
+    guesses: Annotated[
+        Literal["on", "off"],
+        Meta(description="On a GPU, run ahead of programs that mostly choose the likeliest token: on or off."),
+    ] = "on"
 
 
 @dataclass(slots=True, frozen=True)
