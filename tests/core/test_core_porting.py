@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import msgspec
 import pytest
 from safetensors import safe_open
 
-from core.core_harness import run
+from core.core_harness import run, settle
 from core.durable_harness import WORDS, Bytes, Durable, life
 from store.store_disk import MemoryDisk
 from symphony.core.operator import Operator
@@ -150,6 +152,32 @@ async def test_who_takes_a_file_pays_for_it() -> None:
             h.core.check_integrity()
         assert not disk.used
         assert data == await sent(h, "/a")
+
+
+@run
+async def test_an_import_over_a_file_that_is_being_synced_waits_for_it() -> None:
+    async with lives(MemoryDisk()) as (h, one):
+        await h.make(one, "/a")
+        data = await sent(h, "/a")
+        old = await h.make(one, "/b", (1, 2, 3))
+        await h.pred(one, old, (4,))
+        gate, read = asyncio.Event(), h.engine.read
+
+        async def slow(pages: Sequence[int], slots: Sequence[int]) -> list[bytes]:
+            await gate.wait()
+            return await read(pages, slots)
+
+        h.engine.read = slow
+        syncing = await h.start_sync(one, old)
+        importing = asyncio.ensure_future(receive(h, "/b", data, overwrite=True))
+        while sum(file.image is not None for file in h.core._kvfs.files) < 4 and not importing.done():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.001)
+        await settle()
+        assert not importing.done()
+        gate.set()
+        assert await h.arrival(syncing) is None
+        await importing
+        assert Operator(h.core, WHO).tokens("/b") == list(WORDS)
 
 
 @run
@@ -311,6 +339,45 @@ async def test_the_end_of_a_host_waits_for_what_is_paged_anew() -> None:
         await opening
     async with lives(MemoryDisk(disk.contents()), page_size=16) as (h, one):
         assert [file.arena for file in h.core._kvfs.files] == [h.tiers.arena]
+
+
+async def opened_while_unlinked(disk: MemoryDisk, path: str, at: int) -> bool:
+    """Opens a file that has pages of another size, and is unlinked at the store's call of that number; whether it was
+    there in the end."""
+    async with lives(disk, page_size=16) as (h, one):
+        calls, numbers = (h.store.read, h.store.commit), itertools.count(1)
+
+        async def unlinking(work: Callable[..., Any], *args: Any) -> Any:
+            if next(numbers) == at:
+                await h.core.unlink(one, path)
+                h.core.check_integrity()
+            return await work(*args)
+
+        h.store.read, h.store.commit = (partial(unlinking, call) for call in calls)
+        try:
+            await h.core.open(one, None, path)
+        except NotFound:
+            return False
+        finally:
+            h.core.check_integrity()
+        return True
+
+
+@run
+async def test_a_file_may_be_unlinked_while_it_is_paged_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("symphony.core.repaging.PART_BYTES", 1)
+    before = MemoryDisk()
+    async with lives(before, page_size=8) as (h, one):
+        await part_of(h, one, "/part")
+        assert await h.arrival(await h.start_sync(one, await h.core.open(one, None, "/part", write=True))) is None
+    found: list[bool] = []
+    for at in range(1, 16, 2):
+        disk = MemoryDisk(before.contents())
+        found.append(await opened_while_unlinked(disk, "/part", at))
+        async with lives(MemoryDisk(disk.contents())) as (h, one):
+            assert bool(await h.core.glob(one, "/*")) == found[-1]
+    assert not found[0]
+    assert found[-1]
 
 
 def damage(disk: MemoryDisk, page: int, page_bytes: int) -> MemoryDisk:

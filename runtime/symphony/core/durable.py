@@ -94,7 +94,7 @@ class Durable:
             )
         if file.busy:
             raise Busy("an operation is in flight on this file", "wait for it before you sync")
-        if self.ledger.busy[file.record or 0]:
+        if self.is_busy(file):
             raise Busy("a sync of this file is on its way", "wait for it")
         if not file.names:
             raise Invalid(
@@ -166,6 +166,14 @@ class Durable:
             tell(InternalError(f"the host failed: {e!r}"))
         else:
             tell(None)
+
+    def is_busy(self, file: File) -> bool:
+        """Whether a sync of its record is on its way; another one would be refused."""
+        return self.ledger.busy[file.record or 0] > 0
+
+    async def some_end(self) -> None:
+        """Until one of the syncs that are on their way is over."""
+        await asyncio.wait(list(self._tasks), return_when=asyncio.FIRST_COMPLETED)
 
     async def finish(self) -> None:
         """The end of the core: what is on its way is made sure."""

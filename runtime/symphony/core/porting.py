@@ -14,7 +14,7 @@ import asyncio
 import logging
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
@@ -24,7 +24,7 @@ from symphony.core.depot import PART_BYTES, Mounted
 from symphony.core.durable import Durable
 from symphony.core.staging import Staging, layout_of, repaged
 from symphony.engine.messages import ModelInfo
-from symphony.errors import Invalid, Unavailable
+from symphony.errors import Invalid, NotFound, Unavailable
 from symphony.kvfs.arena import Arena
 from symphony.kvfs.file import File
 from symphony.kvfs.image import Image, unref_image
@@ -170,12 +170,19 @@ class Porter:
         try:
             _fill(file, head, first, info, trust)
             await self._take_in(file, head, checksum(described(head) + first), source)
+            await self._calm(who, path)
             self._tree.save(who, file, path, overwrite)
             named = self._tree.file(who, path)
         finally:
             self._kvfs.close(file)
             loop.freed()
         await self._durable.sync(named)
+
+    async def _calm(self, who: Principal, path: str) -> None:
+        """Wait until no sync of what has that name is on its way: what takes its place could not be made durable."""
+        with suppress(NotFound, Invalid):
+            while self._durable.is_busy(self._tree.file(who, path)):
+                await self._durable.some_end()
 
     def _loop(self, head: Head) -> Mounted:
         for loop in self._loops.values():

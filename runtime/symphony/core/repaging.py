@@ -68,7 +68,8 @@ class Repaging:
                 raise lost(path)
             entries = min(image.entries, bad[0] * old.page_size) if bad else image.entries
             try:
-                await self._staging.put(file, arena, entries, self._repaged(file, image, entries, arena))
+                with durable.depot.kept(old, file.tenant, image.slots):  # it may be unlinked meanwhile
+                    await self._staging.put(file, arena, entries, self._repaged(file, image, entries, arena))
             except NoSpace:
                 if file.derived is not None:
                     raise
