@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from tiny import words
+from tiny.banks import banks
 from tiny.pen import Pen, upper_first
 from tiny.talk import NO_IDEA, TALK, capital, unknown
 from tiny.tasks import Turns
 from tiny.tools import ALIASES, TOOLS, Parameter, Tool, complaint
 from tiny.words import Value, articles, as_json, as_list, with_article
 
+W = banks("calls")
 OPENINGS = (
     "|||Please |Can you |Could you |I need you to |I want you to |I would like you to |Hi! Please |Hello, can you |Help me to |Go ahead and |Would you |Now |Next, |It is time to |[Hi|Hey], |I want to |Let us |Will you "
     "|~Would you be so kind and |~Do me a favor and |~I would be grateful if you could |~What I want is that you "
@@ -101,8 +103,8 @@ def _renamed(pen: Pen, tool: Tool, parameters: dict[str, Parameter], arguments: 
         detail: Schema = {"type": one.kind}
         if one.one_of:
             detail["enum"] = list(one.one_of)
-        if not pen.plain and (names[key] != key and names[key] not in ALIASES.get(key, "") or pen.chance(0.4)):
-            detail["description"] = pen.write("The {k}|{K}|Name or value of the {k}|The {k} to use|{K}, as the user says it", k=key.replace("_", " "), K=upper_first(key.replace("_", " ")))
+        if not pen.plain and ((names[key] != key and names[key] not in ALIASES.get(key, "")) or pen.chance(0.4)):
+            detail["description"] = pen.write(W["parameter"], k=key.replace("_", " "), K=upper_first(key.replace("_", " ")))
         properties[names[key]] = detail
     required = [names[key] for key in tool.parameters]
     told = {names[key]: value for key, value in arguments.items()}
@@ -119,11 +121,6 @@ def _schema(name: str, description: str, properties: Schema, required: list[str]
 
 PAIRS = ("{k} {v}", "{k}={v}", "{k}: {v}", "{k} set to {v}", "the {k} is {v}", "{v} as {k}", "{v} as the {k}", "{k} = {v}", "the {k} {v}", "{v} for the {k}")
 PAIRS_UNSEEN = ("{k} being {v}", "{v} in the place of {k}", "a {k} of {v}")
-INVENTED = (
-    "{w} with {p}.|Please {w} with {p}.|[Can|Could] you {w}? Use {p}.|I need to {w}: {p}.|{w} for {p}|{w} using {p}[.|]|{w}[, | - |: | ( ]{p}[.|]|{p}. [Now|Then|Please|So] {w}.|[Call|Run|Use|Try|Execute] {n} [with|using|for|:] {p}."
-    "|[Use|Call] the [tool|function] {n}[: | with ]{p}|{n} {p}|I want [you to|to] {w}, {p}.|[Now|Next|Then] {w}, [with|given|where] {p}.|[Would|Will] you {w} with {p}?|Let us {w}, {p}.|{w}.\n{p}|It is time to {w} with {p}."
-    "|~Now it is up to you to {w}, given {p}.|~See that you {w}; {p}.|~{w}, and for that take {p}."
-)
 
 
 def invented(pen: Pen) -> Asked:
@@ -153,7 +150,7 @@ def invented(pen: Pen) -> Asked:
     said = as_list(parts, pen.choice((" and ", ", "))) if pen.chance(0.8) else "; ".join(parts)
     name = f"{verb}_{noun}"
     what = pen.choice((f"{verb} the {noun}", f"{verb} {noun}", f"{verb} {with_article(noun)}", f"{verb} my {noun}", f"{verb} this {noun}"))
-    request = upper_first(pen.ask(INVENTED, w=what, p=said, n=name)).replace(" ( ", " (")
+    request = upper_first(pen.ask(W["invented"], w=what, p=said, n=name)).replace(" ( ", " (")
     required = [key for key in properties if key not in optional]
     return _schema(name, f"{upper_first(verb)} the {noun}", properties, required), request, {key: arguments[key] for key in properties if key in arguments}
 

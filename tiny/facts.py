@@ -8,12 +8,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tiny.banks import Entry, banks, entries
 from tiny.pen import Pen, upper_first
 from tiny.words import (
-    ADJECTIVES, COLORS, DAYS, FOOD, JOBS, MONTHS, PLACES, THINGS, Maker, anything, articles, city, clock, code, company, email,
-    full_name, key, name, number, of, phrase, price, with_article, within, word,
+    ADJECTIVES,
+    COLORS,
+    DAYS,
+    FOOD,
+    JOBS,
+    MONTHS,
+    PLACES,
+    THINGS,
+    Maker,
+    articles,
+    city,
+    clock,
+    code,
+    company,
+    full_name,
+    maker,
+    name,
+    with_article,
+    word,
 )  # fmt: skip
 
+W = banks("facts")
 Key = tuple[object, ...]
 
 
@@ -48,41 +67,7 @@ def _verbs(text: str) -> list[tuple[str, str, str]]:
     return found
 
 
-ACTIONS = _verbs(
-    "use store build/built find/found sell/sold buy/bought paint repair visit clean open close lose/lost steal/stole/stolen "
-    "carry/carried design write/wrote/written read/read send/sent receive invent discover break/broke/broken cook plant "
-    "hide/hid/hidden keep/kept move test check load start stop/stopped compile deploy publish record measure teach/taught "
-    "train follow help call win/won drop/dropped catch/caught hold/held drive/drove/driven print update remove copy/copied "
-    "share watch choose/chose/chosen order cut/cut draw/drew/drawn protect manage lead/led support wash burn count sign "
-    "deliver bring/brought throw/threw/thrown see/saw/seen show/showed/shown make/made film collect explain finish hire "
-    "rent borrow lend/lent feed/fed forget/forgot/forgotten fix investigate create lift push pull fill empty/emptied"
-)
-WHO = (
-    "Who {past} {what}?|[Tell me|Say|I want to know|Do you know] who {past} {what}.|Which person {past} {what}?|Who was it that {past} {what}?"
-    "|By whom was {what} {done}?|{What} was {done} by whom?|Who is the one [who|that] {past} {what}?|[And who|So who] {past} {what}?"
-    "|~Name the person who {past} {what}.|~Whose work is it that {what} was {done}?|~Can you tell me by whom {what} got {done}?"
-)
-WHAT = (
-    "What did {who} {base}?|What was {done} by {who}?|Which thing did {who} {base}?|What was it that {who} {past}?|[Tell me|Say] what {who} {past}."
-    "|What has {who} {done}?|~Name the thing that {who} {past}.|~Can you tell me what it was {who} {past}?"
-)
-WHERE = (
-    "Where did {who} {base} {what}?|Where was {what} {done}?|[Tell me|Say] where {who} {past} {what}.|In [which|what] place did {who} {base} {what}?"
-    "|Where was it that {who} {past} {what}?|~In which spot was {what} {done} by {who}?|~What is the place where {who} {past} {what}?"
-)
-WHEN = (
-    "When did {who} {base} {what}?|When was {what} {done}?|[Tell me|Say] when {who} {past} {what}.|When was {what} {done} by {who}?"
-    "|When was it that {who} {past} {what}?|~At what time was {what} {done} by {who}?|~Can you tell me when it was that {who} {past} {what}?"
-)
-SHAPES = (
-    "{who} {past} {what}{where}{when}.|{who} {past} {what}{adverb}{where}{when}.|{What} was {done} by {who}{where}{when}."
-    "|{what} was {done}{where}{when} by {who}.|[It was|I think it was] {who} who {past} {what}{where}{when}."
-    "|{who} is the one who {past} {what}{where}{when}.|{who} [quickly|again|once more|slowly|~bravely] {past} {what}{where}{when}.|{who}, {aside}, {past} {what}{where}{when}."
-    "|[We heard|They say|It seems|The report says|Everybody knows|I know] that {who} {past} {what}{where}{when}."
-    "|As far as I know, {who} {past} {what}{where}{when}.|{who} {other} and {past} {what}{where}{when}.|{When}{who} {past} {what}{where}.|{What}, {aside2}, was {done} by {who}{where}{when}."
-    "|~There is no doubt that {who} {past} {what}{where}{when}.|~The one by whom {what} was {done}{where}{when} is {who}."
-    "|~What happened was that {who} {past} {what}{where}{when}."
-)
+ACTIONS = _verbs(W["actions"])
 
 
 def _thing(pen: Pen) -> str:
@@ -107,22 +92,22 @@ def event(pen: Pen, action: tuple[str, str, str] | None = None) -> Told:
     when = pen.choice((f"in {pen.between(1900, 2035)}", f"on {pen.choice(DAYS)}", f"in {pen.choice(MONTHS)}", f"at {clock(pen)}")) if pen.chance(0.5) else ""
     values: dict[str, object] = {"who": who, "what": what, "What": upper_first(what), "base": base, "past": past, "done": done}
     text = pen.write(
-        "{who} {past} {what}{where}{when}." if pen.plain or pen.chance(0.3) else SHAPES,
+        "{who} {past} {what}{where}{when}." if pen.plain or pen.chance(0.3) else W["shapes"],
         **values,
         where=f" {where}" if where else "",
         when=f" {when}" if when else "",
         When=f"{upper_first(when)}{pen.choice((', ', ' '))}" if when else "",
         adverb=pen.write(" [quickly|again|at once|with care|without help|once more|slowly|for the first time|~bit by bit]"),
-        aside=pen.write("who [is a {j}|comes from {c}|was tired|likes {f}]|[a|the] {j} from {c}", j=pen.word(JOBS), c=city(pen), f=pen.word(FOOD)),
-        aside2=pen.write("which [was old|nobody had seen|is {k}]|of course", k=pen.word(COLORS)),
-        other=pen.write("[came|went|returned] to {c}|[needed|wanted|liked|missed] {a}|was [happy|tired|late]", c=city(pen), a=with_article(pen.word(THINGS))),
+        aside=pen.write(W["aside"], j=pen.word(JOBS), c=city(pen), f=pen.word(FOOD)),
+        aside2=pen.write(W["thing aside"], k=pen.word(COLORS)),
+        other=pen.write(W["besides"], c=city(pen), a=with_article(pen.word(THINGS))),
     )  # fmt: skip
     text = articles(upper_first(text))
-    questions = [Question((past, what), WHO, who), Question((who, past), WHAT, what)]
+    questions = [Question((past, what), W["who"], who), Question((who, past), W["what"], what)]
     if where:
-        questions.append(Question((who, past, what, "where"), WHERE, where))
+        questions.append(Question((who, past, what, "where"), W["where"], where))
     if when:
-        questions.append(Question((who, past, what, "when"), WHEN, when))
+        questions.append(Question((who, past, what, "when"), W["when"], when))
     return Told(text, questions, values)
 
 
@@ -145,68 +130,23 @@ def _proper(pen: Pen) -> str:
     return upper_first(pen.coined())
 
 
-RELATIONS = [
-    Relation("The capital of {a} is {b}.|{b} is the capital of {a}.|{a} has {b} as its capital.|~{a} is governed from {b}, its capital.",
-             "What is the capital of {a}?|Which city is the capital of {a}?|[Name|Tell me] the capital of {a}.|~What is the name of {a}'s capital?",
-             "{b}", "a", {"a": _proper, "b": city}),
-    Relation("{a} was born in {b}.|The birthplace of {a} is {b}.|{b} is where {a} was born.|~{a} is a native of {b}.",
-             "Where was {a} born?|In which city was {a} born?|What is the birthplace of {a}?|~Which city did {a} come into the world in?",
-             "{b}", "a", {"a": name, "b": city}),
-    Relation("{a} owns the {b}.|The {b} belongs to {a}.|The {b} is owned by {a}.|The owner of the {b} is {a}.|~The {b} is the property of {a}.",
-             "Who owns the {b}?|Who is the owner of the {b}?|[To whom|Whom] does the {b} belong[ to|]?|Whose is the {b}?|Which person has the {b}?"
-             "|~Whose property is the {b}?", "{a}", "b", {"a": name, "b": _color_thing}),
-    Relation("{a} owns the {b}.|The {b} belongs to {a}.|{a} has the {b}.|~In the possession of {a} is the {b}.",
-             "What does {a} own?|Which thing belongs to {a}?|What belongs to {a}?|~What is in the possession of {a}?", "the {b}", "a", {"a": name, "b": _color_thing}),
-    Relation("The {b} is in the {p}.|You can find the {b} in the {p}.|In the {p} there is the {b}.|We keep the {b} in the {p}.|~The {b} was put away in the {p}.",
-             "Where is the {b}?|Where can [I|we] find the {b}?|Where [do we|do you] keep the {b}?|In which place is the {b}?|~What is the place of the {b}?",
-             "in the {p}", "b", {"b": _color_thing, "p": of(PLACES)}),
-    Relation("{a} works as a {j}.|{a} is a {j}.|The job of {a} is {j}.|{a} earns a living as a {j}.|~By profession {a} is a {j}.",
-             "What is the job of {a}?|What does {a} do for a living?|What does {a} work as?|~What is {a} by profession?|~What is {a}'s profession?", "{j}", "a",
-             {"a": full_name, "j": of(JOBS)}),
-    Relation("The password of {a} is {x}.|{a} uses the password {x}.|{a} logs in with {x}.|~The secret word that {a} types is {x}.",
-             "What is the password of {a}?|Which password does {a} use?|What is {a}'s password?|~With which secret word does {a} log in?", "{x}", "a",
-             {"a": name, "x": lambda pen: pen.coined() if pen.chance(0.5) else code(pen)}),
-    Relation("{a} likes {f}.|The favorite food of {a} is {f}.|{a} loves to eat {f}.|~Nothing makes {a} as happy as {f}.",
-             "What does {a} like?|What is the favorite food of {a}?|What does {a} love to eat?|~Which food is {a} fond of?", "{f}", "a", {"a": name, "f": of(FOOD)}),
-    Relation("{a} met {b} in {y}.|In {y}, {a} met {b}.|{a} and {b} met in {y}.|~The year in which {a} met {b} was {y}.",
-             "When did {a} meet {b}?|In which year did {a} meet {b}?|[In what|What] year did {a} and {b} meet?|~Since when does {a} know {b}?", "{y}", "ab",
-             {"a": name, "b": name, "y": within(1900, 2035)}),
-    Relation("The {a} [{p}|] [opens|starts|begins] at {h}.|[Opening time|Opening hour] of the {a} {p}: {h}.|The doors of the {a} {p} open at {h}.|~At {h} they unlock the {a} {p}.",
-             "When does the {a} {p} open?|At what time does the {a} {p} open?|What time does the {a} {p} open?|~From when on is the {a} {p} open?", "{h}", "ap",
-             {"a": _proper, "p": of(PLACES), "h": clock}),
-    Relation("The {p} [opens|closes|shuts] at {h}.|At {h} the {p} [opens|closes].|The {p} is open from {h} on.|~They unlock the {p} at {h}.",
-             "{q}", "{h}", "p", {"p": of(PLACES), "h": clock}),
-    Relation("The price of the {b} is {n}.|The {b} costs {n} [dollars|euros].|The {b} is sold for {n} [dollars|euros].|You pay {n} for the {b}.|~For {n} [dollars|euros] the {b} is yours.",
-             "How much is the {b}?|What is the price of the {b}?|[How much|What] does the {b} cost?|~What do I have to pay for the {b}?", "{n}", "b",
-             {"b": _color_thing, "n": price}),
-    Relation("{a} was founded by {b} in {y}.|{b} founded {a} in {y}.|In {y} {b} started {a}.|The founder of {a} is {b}.|~It was in {y} that {b} brought {a} to life.",
-             "Who founded {a}?|Who is the founder of {a}?|By whom was {a} founded?|Who [started|set up] {a}?|~Whose idea was {a}?|~Who brought {a} to life?", "{b}", "a",
-             {"a": company, "b": full_name, "y": within(1800, 2030)}),
-    Relation("{a} was founded by {b} in {y}.|{b} founded {a} in {y}.|{a} was started in {y}, by {b}.|~{a} goes back to {y}, when {b} founded it.",
-             "When was {a} founded?|In which year was {a} founded?|When did {b} found {a}?|~How far back does {a} go?", "{y}", "ya",
-             {"a": company, "b": full_name, "y": within(1800, 2030)}),
-    Relation("{a} has {n} employees.|There are {n} people working at {a}.|{a} employs {n} people.|~{n} people are on the payroll of {a}.",
-             "How many employees does {a} have?|How many people work [at|for] {a}?|~How large is the staff of {a}?", "{n}", "a", {"a": company, "n": number}),
-    Relation("The error code {x} means {w}.|{x} stands for {w}.|If you see {x}, it means {w}.|~By {x} the machine says: {w}.",
-             "What does the error code {x} mean?|What does {x} [mean|stand for]?|What is the meaning of {x}?|~How do I read {x}?", "{w}", "x", {"x": code, "w": phrase}),
-    Relation("The {b} module is maintained by {a}.|{a} maintains the {b} module.|{a} is responsible for the {b} module.|~The {b} module is in the care of {a}.",
-             "Who maintains the {b} module?|Who is responsible for the {b} module?|~Who takes care of the {b} module?", "{a}", "b", {"a": full_name, "b": lambda pen: pen.coined()}),
-    Relation("The email of {a} is {e}.|Write to {a} at {e}.|You can reach {a} at {e}.|~Letters to {a} go to {e}.",
-             "What is the email of {a}?|How can I reach {a}?|What is {a}'s email address?|~Where do I write to {a}?", "{e}", "a", {"a": full_name, "e": email}),
-    Relation("The {w} setting is {v} by default.|By default, {w} is set to {v}.|The default of {w} is {v}.|~Unless you change it, {w} is {v}.",
-             "What is the default of {w}?|What is {w} set to by default?|Which default does {w} have?|~What is {w} unless I change it?", "{v}", "w", {"w": key, "v": anything}),
-    Relation("The {w} is {v}.|Our {w} is {v}.|We set the {w} to {v}.|~For the {w} we took {v}.",
-             "What is the {w}?|[Tell me|Give me] the {w}.|Which {w} [do we have|is it]?|~What did we take for the {w}?", "{v}", "w", {"w": word, "v": anything}),
-    Relation("{a} moved to {b} in {y}.|In {y} {a} moved to {b}.|{a} has lived in {b} since {y}.|~{y} was the year when {a} went off to {b}.",
-             "Where did {a} move[ in {y}|]?|To which city did {a} move?|~What is the city that {a} went off to?", "{b}", "a",
-             {"a": name, "b": city, "y": within(1950, 2035)}),
-    Relation("The {b} is made of {w}.|{w} is what the {b} is made of.|Somebody made the {b} of {w}.|~It takes {w} to make the {b}.",
-             "What is the {b} made of?|Of what is the {b} made?|~Which material is the {b} made from?", "{w}", "b", {"b": _color_thing, "w": word}),
-    Relation("{a} is stored in {b}.|{a} is kept in {b}.|We store {a} in {b}.|{b} is where {a} is stored.|~{a} has its place in {b}.",
-             "Where is {a} stored?|Where do we store {a}?|In what is {a} stored?|~Where does {a} have its place?", "in {b}", "a", {"a": key, "b": key}),
-    Relation("{a} is {n} years old.|The age of {a} is {n}.|{a} turned {n}.|~{a} has seen {n} summers.",
-             "How old is {a}?|What is the age of {a}?|What is {a}'s age?|~How many years has {a} lived?", "{n}", "a", {"a": full_name, "n": within(1, 99)}),
-]  # fmt: skip
+OWN: dict[str, Maker] = {
+    "proper": _proper,
+    "color_thing": _color_thing,
+    "coined": Pen.coined,
+    "secret": lambda pen: pen.coined() if pen.chance(0.5) else code(pen),
+}
+
+
+def _relation(entry: Entry) -> Relation:
+    decides, _, made = entry.head.partition(": ")
+    answer, _, of = decides.rpartition(" by ")
+    pairs = [each.split(" ", 1) for each in made.split(", ")]
+    makers = {letter: OWN[said] if said in OWN else maker(said) for letter, said in pairs}
+    return Relation(entry.text(), entry.text("asks"), answer, of, makers)
+
+
+RELATIONS = [_relation(entry) for entry in entries("relations", ("asks",))]
 HOURS = {"opens": "open", "closes": "close", "shuts": "shut"}
 
 

@@ -6,9 +6,11 @@ One pair of two-digit numbers of ten is never added or subtracted in training. I
 from __future__ import annotations
 
 from tiny import words
+from tiny.banks import banks
 from tiny.pen import Pen, upper_first
 from tiny.tasks import Turns
 
+W = banks("sums")
 HELD_OUT_PAIRS = 10
 
 
@@ -30,10 +32,6 @@ SUMS = {
     "-": "{a} - {b}|{a} minus {b}|{a}-{b}|the difference of {a} and {b}|{a} less {b}|~{a} reduced by {b}",
     "*": "{a} * {b}|{a} times {b}|{a} x {b}|{a}*{b}|the product of {a} and {b}|{a} multiplied by {b}|~{a} taken {b} times",
 }
-SUM_ASKS = (
-    "What is {e}?|Compute {e}.|{e} = ?|How much is {e}?|{e}|{e} =|Tell me {e}.|What's {e}?|Calculate {e}.|[Please|Can you] [compute|work out|add up] {e}[.|?]|{e}?"
-    "|~I wonder what {e} comes to.|~Find out {e} for me."
-)
 
 
 def arithmetic(pen: Pen) -> Turns:
@@ -47,7 +45,7 @@ def arithmetic(pen: Pen) -> Turns:
 
 def _asked(pen: Pen, sign: str, a: int, b: int) -> tuple[str, str]:
     expression = pen.write(SUMS[sign], a=a, b=b)
-    return "user", pen.ask(SUM_ASKS, e=expression)
+    return "user", pen.ask(W["sum asks"], e=expression)
 
 
 def more_arithmetic(pen: Pen) -> Turns:
@@ -72,20 +70,6 @@ def more_arithmetic(pen: Pen) -> Turns:
     return turns
 
 
-TAKEN = (
-    "Subtract {b} from {a}.|Take {b} [away |]from {a}.|[What is|What's|How much is] {a} [minus|take away|less|-] {b}?|[What is|What's|How much is] {b} [less|fewer] than {a}?"
-    "|What is the difference [between|of] {a} and {b}?|What is the difference between {b} and {a}?|If you [take|subtract|remove] {b} from {a}, what [is left|remains|do you get]?"
-    "|[What|How much] is left [if|when] [you|I|we] [take|subtract] {b} [away |]from {a}?|How much [more|larger|bigger] is {a} than {b}?|How much [less|smaller] is {b} than {a}?"
-    "|Start [with|at|from] {a} and [subtract|take away|go down by] {b}.|Deduct {b} from {a}.|[Count|Go] back {b} from {a}.|By how much [is {a} more than {b}|does {a} exceed {b}]?"
-    "|{a} take away {b}|From {a}, [subtract|take|remove] {b}.|[Lower|Decrease] {a} by {b}.|What must be added to {b} to get {a}?|What do I [get|have] when I [subtract|take] {b} from {a}?"
-    "|~Diminish {a} by {b}.|~What remains of {a} once {b} is gone?|~How far is it from {b} up to {a}?|~Which number do you reach when {b} is subtracted from {a}?"
-)
-GIVES = (
-    "gives away|gives {m}|eats|loses|sells|uses|breaks|throws away|lends {m}|drops|gives his friend|spends|hands out|returns|puts away|gives back|forgets|sends off|cuts up|burns"
-    "|~gets rid of|~passes on|~donates"
-)
-LOST = "are [sold|eaten|lost|gone|broken|stolen|taken away|used|given away]|leave|fall off|break|get lost|go missing|~vanish|~turn out to be bad"
-GAINS = "gets|buys|finds|receives|wins|makes|collects|gets {m}|is given|picks up|~comes by|~earns"
 STORIES = {
     "-": "{w} has {a} {t}[ and|,|. {w}] {g} {b}[ of them|]. {wq}|{w} had {a} {t}[ and|, then {w}|. {w}] {G} {b}. {wq}|There [are|were] {a} {t}[ in the {p}|], and {b} [of them |]{l}. {q}"
     "|I have {a} {t} and [eat|lose|sell|give away|use|spend|give {m}] {b}[ of them|]. {me}|I had {a} {t}[ and|, but I|. Then I] [ate|lost|sold|gave away|used] {b}. {me}"
@@ -96,30 +80,25 @@ STORIES = {
     "|{w} has {a} {t} and {m} has {b}. How many [{t} |]do they have [together|in all|in total]?|If {w} has {a} {t} and {g} {b} more, how many are there?|We had {a} {t}, now {b} more [came|were bought]. {q}"
     "|~{m} brings {b} {t} to {w}, who had {a} of them. {wq}",
 }
-LEFT = "How many[ {t}|] are [left|there now|still there]?|What is left?|How many [{t} |]remain?|~How large is the rest?|~What number of {t} is left over?"
-OF_WHO = "How many {t} does {w} have [now|left|in the end|then]?|How many does {w} have [now|left]?|What number of {t} does {w} have left?|~With how many {t} does {w} end up?"
-MINE = "How many[ {t}|] are left?|How many {t} do I have [now|left|in the end]?|[What is|How much do I have] left?|How many [do I have|remain]?|~With how many do I end up?"
-NOW = "How many[ {t}|] are there [now|in all|together]?|~What is the whole number of {t}?"
-NOW_WHO = "How many {t} does {w} have [now|in all|in total|then]?|How many does {w} have [now|then]?|~With how many {t} does {w} end up?"
 
 
 def subtraction(pen: Pen) -> Turns:
     """Of two-digit numbers, in words."""
     a, b = pair(pen, 10)
-    ask = pen.ask(TAKEN, a=a, b=b) if pen.chance(0.5) else _story(pen, "-", a, b)
+    ask = pen.ask(W["taken"], a=a, b=b) if pen.chance(0.5) else _story(pen, "-", a, b)
     return [("user", ask), ("assistant", str(a - b))]
 
 
 def _story(pen: Pen, sign: str, a: int, b: int) -> str:
     things = words.plural(pen.word(words.THINGS if pen.chance(0.5) else words.FRUIT if pen.chance(0.6) else words.ANIMALS))
     who, other = words.name(pen), words.name(pen)
-    verb = pen.write(GIVES if sign == "-" else GAINS, m=other)
-    question = pen.ask(LEFT if sign == "-" else NOW, t=things)
-    of_who = pen.ask(OF_WHO if sign == "-" else NOW_WHO, t=things, w=who) if pen.chance(0.6) else question
-    mine = pen.ask(MINE if sign == "-" else "How many {t} do I have [now|in all|together]?|How many are [there|that]?", t=things)
+    verb = pen.write(W["gives"] if sign == "-" else W["gains"], m=other)
+    question = pen.ask(W["left"] if sign == "-" else W["now"], t=things)
+    of_who = pen.ask(W["of who"] if sign == "-" else W["now who"], t=things, w=who) if pen.chance(0.6) else question
+    mine = pen.ask(W["mine"] if sign == "-" else W["mine now"], t=things)
     wordings = STORIES[sign].replace("{G}", PAST[verb.split()[0]]) if verb.split()[0] in PAST else STORIES[sign].replace("had {a} {t}[ and|, then {w}|. {w}] {G}", "has {a} {t} and {g}")
     return upper_first(
-        pen.ask(wordings, a=a, b=b, t=things, w=who, m=other, g=verb, l=pen.write(LOST), p=pen.word(words.PLACES), q=question, wq=of_who, me=mine)
+        pen.ask(wordings, a=a, b=b, t=things, w=who, m=other, g=verb, l=pen.write(W["lost"]), p=pen.word(words.PLACES), q=question, wq=of_who, me=mine)
     )  # fmt: skip
 
 
@@ -134,24 +113,16 @@ def in_words(pen: Pen) -> Turns:
     a, b = pair(pen)
     sign = "-" if pen.chance(0.7) else "+"
     if pen.chance(0.35):
-        ask = pen.ask(TAKEN if sign == "-" else ADDED, a=a, b=b)
+        ask = pen.ask(W["taken"] if sign == "-" else W["added"], a=a, b=b)
     else:
         ask = _story(pen, sign, a, b)
     return [("user", ask), ("assistant", str(a - b if sign == "-" else a + b))]
 
 
-ADDED = (
-    "Add {a} and {b}.|Add {b} to {a}.|[What is|How much is] {a} and {b} [together|in total]?|What do you get if you add {a} to {b}?|Increase {a} by {b}.|Sum up {a} and {b}."
-    "|What is {b} more than {a}?|~Put {a} and {b} together: what is it?"
-)
 COMPARES = {
     ">": "Is {a} [greater|more|larger|bigger|higher] than {b}?|Judge: {a} > {b}|Does {a} exceed {b}?|Is it true that {a} is [greater|bigger] than {b}?|Is {a} > {b}?|~Does {a} lie above {b}?",
     "<": "Is {a} [less|smaller|lower|fewer] than {b}?|Judge: {a} < {b}|Is it true that {a} is [less|smaller] than {b}?|Is {a} < {b}?|~Does {a} lie below {b}?",
 }
-RIGHT = (
-    "Is it right? {e} = {s}|Is {e} = {s} correct?|Judge: {e} = {s}|[True or not|Right or wrong|True or false|Check]: {e} = {s}|Is it true that {e} [is|=] {s}?|Is {e} [equal to|] {s}?"
-    "|[Does|Do] {e} [equal|make] {s}?|{e} = {s}, [right|correct|yes or no]?|~Would you agree that {e} = {s}?|~Can it be that {e} is {s}?"
-)
 
 
 def judge(pen: Pen) -> Turns:
@@ -171,7 +142,7 @@ def judge(pen: Pen) -> Turns:
     shown = value if pen.chance(0.5) else max(value + pen.choice((-20, -10, -10, -3, -2, -1, 1, 2, 3, 10, 10, 20, pen.between(-40, 40))), 0)
     if not pen.plain and pen.chance(0.1):
         shown = pen.between(0, 99)
-    return [("user", pen.ask(RIGHT, e=f"{a} {sign} {b}", s=shown)), ("assistant", "yes" if shown == value else "no")]
+    return [("user", pen.ask(W["right"], e=f"{a} {sign} {b}", s=shown)), ("assistant", "yes" if shown == value else "no")]
 
 
 def _reach(pen: Pen) -> Turns:
@@ -186,10 +157,6 @@ def judges(pen: Pen) -> Turns:
     return [turn for _ in range(pen.choice((1, 2, 3))) for turn in judge(pen)]
 
 
-STEPS = (
-    "Think step by step. What is {e}?|Think step by step: [what is|compute] {e}[?|.]|[Please think|Think] step by step[:|,] {e}|What is {e}? Think step by step.|Show your steps: {e}|[Compute|Work out] {e}[.| step by step.] Show [your|the] steps.|Step by step: {e}"
-    "|[Compute|Work out] {e} step by step.|~One thing after the other: {e}|~Take your time and think: {e}"
-)
 
 
 def steps(pen: Pen) -> Turns:
@@ -203,7 +170,7 @@ def steps(pen: Pen) -> Turns:
         thoughts.append(f"{total} {sign} {number} = {result}")
         expression, total = f"{expression} {sign} {number}", result
     return [
-        ("user", pen.ask(STEPS, e=expression)),
+        ("user", pen.ask(W["steps"], e=expression)),
         ("assistant", "<think>" + "\n".join(thoughts) + f"</think>{total}"),
     ]
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tiny import words
+from tiny.banks import banks
 from tiny.facts import Key, Question, Told, several, told
 from tiny.pen import Pen, upper_first
-from tiny.records import EXTRA, Record, record, renamed
+from tiny.records import Record, record, renamed
 from tiny.words import Value, as_json, as_list
 
+W = banks("tasks")
+EXTRA = banks("records")
 Turns = list[tuple[str, str]]
 UNKNOWN = "I do not know."
 
@@ -21,21 +24,6 @@ KEYS = (
     "{k}|{k}|{k}|the fields {k}|the keys {k}|[only|just] {k}|these fields: {k}|the values of {k}|the following: {k}|the {k}"
     "|~every one of {k}|~the entries {k}"
 )
-FORMS = "as JSON|as JSON|in JSON|as [a|one] JSON object|in JSON format|~in the form of JSON|~packed into a JSON object"
-VERBS = (
-    "Extract|Get|Give me|Return|Find|Output|Write|Produce|Give|Pull out|Show|List|Read|Print|Parse|Tell me|I need|I want|Please [extract|return|give me]"
-    "|[Can|Could] you [extract|find|give me]|~Dig out|~Fish out|~Put together"
-)
-ASKS = (
-    "{v} {k} {f}|{v} {k} {f}|{v} {k} from the [text|message|following text] {f}|{v} {k} {f} from this text|JSON[, please|]: {k}|Answer {f} with {k}"
-    "|Make a JSON object with {k}|Turn [the text|this] into JSON with {k}|What [is|are] {k}? Answer {f}|{F}, {w} {k}|Convert to JSON ({k})"
-    "|~What I am after is {k}, {f}|~Boil this down to {k}, {f}"
-)
-PLAIN_ASKS = "Extract {k} as JSON.\n{s}|{s}\nExtract {k}. Answer in JSON.|Text: {s}\nReturn a JSON object with {k}.|Return JSON with the keys {k}.\nText: {s}"
-AHEAD = "{a}[.|:||.]\n{s}|{a}[.|:]\n\n{s}|{a}: {s}|{a}.\nText: {s}|{a}.\n---\n{s}|{a}\n[Input|Message]: {s}|{a}. {s}"
-BEHIND = "{s}\n{a}.|{s}\n\n{a}[.|:|]|[Text|Message|Input]: {s}\n{a}.|{s} {a}.|{s}\n---\n{a}."
-COMPACT = "Extract {k} as compact JSON.\n{s}|{s}\n[Give|Return] {k} as [compact JSON|JSON without spaces].|Compact JSON with {k}:\n{s}"
-SCHEMA = "[Extract|Give me|Return] JSON that fits this schema: {k}\n{s}|Schema: {k}\nText: {s}\nReturn JSON.|{s}\n[Fill|Fill in] this JSON schema: {k}"
 
 
 def extraction(pen: Pen) -> Turns:
@@ -47,18 +35,18 @@ def extraction(pen: Pen) -> Turns:
     listed = list(chosen)
     kind = 0.0 if pen.plain else pen.random.random()
     if kind < 0.25:
-        ask = pen.ask(PLAIN_ASKS, k=", ".join(listed), s=text)
+        ask = pen.ask(W["plain asks"], k=", ".join(listed), s=text)
     elif kind < 0.85:
         shown = as_json(listed) if pen.chance(0.05) else as_list(listed, pen.choice((" and ", ", ")))
-        form = pen.write(FORMS)
-        verb = pen.write(VERBS)
-        told = pen.ask(ASKS, v=verb, w=verb.lower() if verb[0] != "I" else verb, k=pen.write(KEYS, k=shown), f=form, F=upper_first(form))
-        ask = pen.write(AHEAD if pen.chance(0.5) else BEHIND, a=told, s=text)
+        form = pen.write(W["forms"])
+        verb = pen.write(W["verbs"])
+        told = pen.ask(W["asks"], v=verb, w=verb.lower() if verb[0] != "I" else verb, k=pen.write(KEYS, k=shown), f=form, F=upper_first(form))
+        ask = pen.write(W["ahead"] if pen.chance(0.5) else W["behind"], a=told, s=text)
     elif kind < 0.93:
         types = {label: {"type": _type(value)} for label, value in chosen.items()}
-        ask = pen.write(SCHEMA, k=as_json({"type": "object", "properties": types, "required": listed}), s=text)
+        ask = pen.write(W["schema"], k=as_json({"type": "object", "properties": types, "required": listed}), s=text)
     else:
-        return [("user", pen.ask(COMPACT, k=", ".join(listed), s=text)), ("assistant", as_json(chosen, compact=True))]
+        return [("user", pen.ask(W["compact"], k=", ".join(listed), s=text)), ("assistant", as_json(chosen, compact=True))]
     return [("user", ask), ("assistant", as_json(chosen))]
 
 
@@ -76,13 +64,6 @@ def _type(value: Value) -> str:
 
 
 # ---- documents
-HEADS = (
-    "Documents:\n{c}\nQuestion: {q}|{c}\nQuestion: {q}|Context:\n{c}\nQ: {q}|Use these documents.\n{c}\n{q}|Answer from the documents and cite.\n{c}\nQuestion: {q}"
-    "|Sources:\n{c}\n{q}|{c}\n\n{q}|Here are [some|the] documents.\n{c}\n\n{q}|{q}\n\nDocuments:\n{c}|[Notes|Facts]:\n{c}\n[Please tell me|My question]: {q}"
-    "|~Material:\n{c}\nWhat I want to know: {q}|~We have these papers:\n{c}\nNow answer: {q}"
-)
-READING = "Text: {c}\n{q}|{c}\n{q}|Read this text.\n{c}\n{q}|Passage:\n{c}\nQuestion: {q}|Read this[:|.] {c}\n{q}|{c}\n\n{q}|[Here is a text|I read this]: {c}\n[Question: |]{q}|~A small text: {c} {q}"
-LATER = "Question: {q}|{q}|{q}|Q: {q}|And another question: {q}"
 
 
 def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) -> Turns:
@@ -107,10 +88,10 @@ def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) 
         return citation(pen, documents, rounds, cited)
     shown = _numbered(pen, lines, numbers) if cited else " ".join(lines)
     turns: Turns = []
-    head = HEADS if cited else READING
+    head = W["heads"] if cited else W["reading"]
     inherited = not pen.plain and pen.chance(0.25)
     if inherited and not cited:
-        turns = [("system", pen.write("{t}|{t}|Read this text. {t}|This is [the manual|the text|what we know]. {t}", t=shown))]
+        turns = [("system", pen.write(W["text ahead"], t=shown))]
     elif inherited:
         turns = [("system", "Documents:"), *([("user", shown)] if pen.chance(0.4) else [("user", line) for line in shown.split("\n")])]
     for nth in range(rounds):
@@ -124,7 +105,7 @@ def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) 
         if inherited:
             asked = f"Question: {asked}" if cited else asked
         else:
-            asked = pen.write(LATER, q=asked) if nth else pen.write(head, c=shown, q=asked)
+            asked = pen.write(W["later"], q=asked) if nth else pen.write(head, c=shown, q=asked)
         turns += [("user", asked), ("assistant", answer)]
     return turns
 
@@ -164,14 +145,6 @@ def reading(pen: Pen) -> Turns:
 
 
 # ---- what is remembered
-TABLES = (
-    "Remember this:\n{t}\n{q}|Remember: {flat}.\n{q}|Remember:\n{t}\n{q}|Here is a table:\n{t}\n{q}|{t}\n{q}|Data:\n{t}\n{q}|[Memory|Notes|Settings|Facts]:\n{t}\n{q}|[Keep|Bear] this in mind:\n{t}\n{q}"
-    "|~A few things to memorize:\n{t}\n{q}"
-)
-LOOKUPS = (
-    "What is the value of {k}?|What is {k}?|Give me the value for {k}.|Look up {k}.|{k}?|Value of {k}?|[Tell me|Say|Show] {k}.|What does {k} have?|Who is the {k}?|What is the {k}?"
-    "|~Which value belongs to {k}?|~What did I note for {k}?"
-)
 Maker = Callable[[Pen], Value]
 
 
@@ -193,15 +166,15 @@ def recall(pen: Pen, entries: int = 0, rounds: int = 1) -> Turns:
     turns: Turns = []
     system = not pen.plain and pen.chance(0.2)
     if system:
-        turns.append(("system", pen.write("Remember this:\n{t}|{t}|Remember this:|You know this: {t}", t=shown)))
+        turns.append(("system", pen.write(W["table ahead"], t=shown)))
         if not turns[0][1].endswith(shown):
             lines = shown.split("\n")
             cut = pen.between(0, len(lines))
             turns += [("user", "\n".join(part)) for part in (lines[:cut], lines[cut:]) if part]
     for nth in range(rounds):
         wanted = pen.choice(names)
-        asked = pen.ask(LOOKUPS, k=wanted)
-        turns += [("user", asked if nth or system else pen.write(TABLES, t=shown, flat=shown_flat, q=asked)), ("assistant", table[wanted])]
+        asked = pen.ask(W["lookups"], k=wanted)
+        turns += [("user", asked if nth or system else pen.write(W["tables"], t=shown, flat=shown_flat, q=asked)), ("assistant", table[wanted])]
     return turns
 
 
@@ -235,15 +208,11 @@ def long_recalls(pen: Pen) -> Turns:
     return recall(pen, pen.choice((80, 100, 125)), rounds=8)
 
 
-FILLERS = (
-    "{n} walked to the {p}.|The {a} was {d}.|{n} and {m} talked about the {o}.|It was a {d} {t}.|A {c} {a} sat near the {p}.|{n} bought some {f}.|The {o} looked {d}."
-    "|They went home in the {t}.|{m} read about the {a}.|Nobody saw the {c} {o}."
-)
 
 
 def filler(pen: Pen) -> str:
     return pen.write(
-        FILLERS, n=words.name(pen), m=words.name(pen), p=pen.word(words.PLACES), a=pen.word(words.ANIMALS), d=pen.word(words.ADJECTIVES), o=pen.word(words.THINGS),
+        W["fillers"], n=words.name(pen), m=words.name(pen), p=pen.word(words.PLACES), a=pen.word(words.ANIMALS), d=pen.word(words.ADJECTIVES), o=pen.word(words.THINGS),
         c=pen.word(words.COLORS), t=pen.choice(("morning", "evening", "night", "afternoon")), f=pen.word(words.FOOD),
     )  # fmt: skip
 
@@ -256,7 +225,7 @@ def needle(pen: Pen) -> Turns:
         text.insert(pen.between(0, len(text)), f"The secret code of {who} is {secret}.")
     turns: Turns = []
     for who, secret in codes.items():
-        asked = pen.ask("What is the secret code of {k}?|Which secret code does {k} have?|Tell me the code of {k}.|~What is {k}'s code?", k=who)
+        asked = pen.ask(W["secret code"], k=who)
         turns += [("user", asked if turns else f"Read this text.\n{' '.join(text)}\n{asked}"), ("assistant", secret)]
     return turns
 
@@ -283,12 +252,12 @@ def find_all(pen: Pen) -> Turns:
         value = str(make(pen))
         if other == kind and value not in got:
             got.append(value)
-        elif other == "numbers" or kind == "numbers" and any(map(str.isdigit, value)):
+        elif other == "numbers" or (kind == "numbers" and any(map(str.isdigit, value))):
             continue
         text.append(pen.write(says, v=value))
     if pen.chance(0.2):
-        text.insert(0, pen.write(EXTRA))
-    asked = pen.ask("List all {k} in the text.\n{x}|{x}\nWhich {k} are in the text?|Find all {k}: {x}|[Give me|Show me|Get] [all|the] {k} [in|from] this text.\n{x}|~Collect every one of the {k} here: {x}", k=kind, x=" ".join(text))
+        text.insert(0, pen.write(EXTRA["extra"]))
+    asked = pen.ask(W["find all"], k=kind, x=" ".join(text))
     if pen.chance(0.5):
         return [("user", f"{asked} Answer as a JSON list."), ("assistant", as_json(got))]
     return [("user", asked), ("assistant", ", ".join(got) or "none")]

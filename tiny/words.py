@@ -50,6 +50,7 @@ PLACES = (
 ).split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
+UNITS = "meters kilometers miles feet grams kilograms pounds liters hours minutes celsius fahrenheit euros dollars".split()
 LANGUAGES = "English French German Spanish Italian Japanese Korean Chinese Arabic Portuguese Dutch Polish".split()
 ADJECTIVES = (
     "small big old new bright dark quiet loud fast slow heavy light warm cold clean broken simple kind brave happy sad "
@@ -244,3 +245,27 @@ def as_json(value: object, compact: bool = False) -> str:
             return "[" + comma.join([as_json(item, compact) for item in value]) + "]"  # pyright: ignore[reportUnknownVariableType]
         case _:
             return str(value)
+
+
+BANKS = {
+    "JOBS": JOBS, "PLACES": PLACES, "COLORS": COLORS, "ANIMALS": ANIMALS, "THINGS": THINGS, "FOOD": FOOD, "MONTHS": MONTHS, "DAYS": DAYS,
+    "LANGUAGES": LANGUAGES, "UNITS": UNITS,
+}  # fmt: skip
+MAKERS: dict[str, Maker] = {
+    make.__name__: make
+    for make in (
+        name, full_name, person, city, word, phrase, title, company, code, number, amount, price, email, phone, date, clock, path, thing, key, anything,
+    )
+}  # fmt: skip
+
+
+def maker(said: str) -> Maker:
+    """What a file of wordings calls so: `city`, `JOBS` (one of a bank), `1..99`, `up/down` (all known), words of a bank."""
+    low, dots, high = said.partition("..")
+    if dots:
+        return within(int(low), int(high))
+    if "/" in said:
+        return any_of(*said.split("/"))
+    if " " in said:
+        return of(said.split())
+    return of(BANKS[said]) if said in BANKS else MAKERS[said]
