@@ -324,3 +324,34 @@ async def test_syncs_that_wait_for_pages_do_not_wait_for_each_other() -> None:
         syncs = [await h.start_sync(one, file) for file in files]
         for sync in syncs:
             assert await asyncio.wait_for(h.arrival(sync), 10) is None
+
+
+@run
+async def test_a_bug_in_the_books_of_a_move_leaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with small(MemoryDisk(), host_pages=0) as h:
+        one = h.core.open_session("t")
+        files = await fill(h, one, 1)
+        land, bugs = h.tiers._land, 0
+
+        def bad(move: Any, valid: bool) -> None:
+            nonlocal bugs
+            bugs += 1
+            h.tiers._land = land
+            raise ValueError("a bug")
+
+        async def leave() -> None:
+            await h.core.advise(one, files[0], "dont-need")
+            while h.core._loops["fake"].room.moves():  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.001)
+
+        h.tiers._land = bad
+        await leave()
+        assert await tiers(h, one, files) == ["device"]
+        h.core.check_integrity()
+        await leave()
+        assert await tiers(h, one, files) == ["disk"]
+        h.tiers._land = bad
+        assert (await h.generate(one, files[0], (7,), max_tokens=1)).tokens == h.expect([*words(0), 7], 1)
+        assert bugs == 2
+        h.core.check_integrity()
+    assert caplog.text.count("finishing a move of K/V failed") == 2

@@ -216,9 +216,8 @@ class Mover:
         _log.exception("finishing a move of K/V failed; the host tier is not used any more")
         self._tiers.usable = False
         for move in moves:
-            if move.file.move is move:
-                move.file.move = None
-                self._tiers.kvfs.note(move.file)
+            self._tiers.abandon(move)
+            self._back(move, False)
 
 
 def _size(move: Move) -> int:

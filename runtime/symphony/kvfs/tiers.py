@@ -310,38 +310,64 @@ class Tiers:
     def finish(self, move: Move, done: bool) -> bool:
         """The move is over (`done`), or lost; those it `needs` are over. Returns whether the file is where it should
         be now."""
-        file, arena = move.file, self.arena
-        arena.coming -= move.gain
-        for page, slot in move.copies:
-            if self._leaving.get(page) == (slot, move):
-                del self._leaving[page]
-            if self._arriving.get(slot) == (page, move):
-                del self._arriving[slot]
+        file = move.file
+        self._forget(move)
         move.done = done = done and all(other.done for other in move.needs)
         valid = file.move is move
         if valid:
             file.move = None
             self.kvfs.note(file)
         landed = done and valid
-        if move.saves and done:
-            self.saved_pages += move.saves
-            self.spill.landed(move, valid)
-        elif landed and move.out:
-            self._left(move)
-        elif landed and move.image is not None:
-            self._fetched(move, move.image)
-        elif landed:
-            self._arrived(move)
-        if move.image is not None:
-            unref_image(arena, move.image.slots, move.tenant)
-        elif done and move.clean:
-            self.cleaned_pages += len(move.copies)
-            self._twin(move)
-        arena.unref(move.pages, move.tenant)
-        arena.unref_slots(move.slots, move.tenant)
+        try:
+            if done:
+                self._land(move, valid)
+        finally:
+            self._let_go(move)
         if landed:
             self.kvfs.rest(file)
         return landed
+
+    def _land(self, move: Move, valid: bool) -> None:
+        """What it copied is there; `valid`: its file waited for it."""
+        if move.saves:
+            self.saved_pages += move.saves
+            self.spill.landed(move, valid)
+        elif valid and move.out:
+            self._left(move)
+        elif valid and move.image is not None:
+            self._fetched(move, move.image)
+        elif valid:
+            self._arrived(move)
+        elif move.clean and move.image is None:
+            self.cleaned_pages += len(move.copies)
+            self._twin(move)
+
+    def abandon(self, move: Move) -> None:
+        """Nobody will finish it; nothing, if somebody has."""
+        if move.file.move is move:
+            move.file.move = None
+            self.kvfs.note(move.file)
+        self._forget(move)
+        self._let_go(move)
+
+    def _forget(self, move: Move) -> None:
+        """Nothing is on its way by this move any more."""
+        self.arena.coming -= move.gain
+        move.gain = 0
+        for page, slot in move.copies:
+            if self._leaving.get(page) == (slot, move):
+                del self._leaving[page]
+            if self._arriving.get(slot) == (page, move):
+                del self._arriving[slot]
+
+    def _let_go(self, move: Move) -> None:
+        """Give back the references that the move has, each once."""
+        arena, pages, slots, image = self.arena, move.pages, move.slots, move.image
+        move.pages, move.slots, move.image = [], [], None
+        if image is not None:
+            unref_image(arena, image.slots, move.tenant)
+        arena.unref(pages, move.tenant)
+        arena.unref_slots(slots, move.tenant)
 
     def _left(self, move: Move) -> None:
         file, arena = move.file, self.arena
