@@ -49,7 +49,9 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
     if tool.free and pen.chance(0.3) and not pen.plain:
         text = pen.ask(tool.free, **shown)
         for key in given.keys() - tool.parameters.keys():
-            text = f"{text.rstrip('.?')} {pen.write(given[key].says, v=shown[key])}{text[-1] if text[-1] in '.?' else ''}".replace(" ,", ",")
+            text = f"{text.rstrip('.?')} {pen.write(given[key].says, v=shown[key])}{text[-1] if text[-1] in '.?' else ''}".replace(
+                " ,", ","
+            )
         return text if tool.free and text[0].islower() and text.startswith(tuple(shown.values())) else upper_first(text)
     keys = list(given) if tool.fixed or pen.plain else pen.shuffled(list(given))
     parts = [pen.write(given[key].says, v=shown[key]) for key in keys]
@@ -60,9 +62,15 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
     command = pen.ask(tool.asks if question else tool.does)
     mark = "?" if question or opening.startswith(("Can", "Could", "Would", "Will", "Hello, can")) else "."
     shape = 0 if pen.plain or tool.fixed else pen.between(0, 9)
-    if shape == 8 and not opening.startswith(("H", "N")) and parts[0].split()[0] in ("in", "for", "on", "at", "from", "with"):
+    if (
+        shape == 8
+        and not opening.startswith(("H", "N"))
+        and parts[0].split()[0] in ("in", "for", "on", "at", "from", "with")
+    ):
         front = f"{upper_first(parts[0])}, "
-        text = f"{front}{opening[:1].lower()}{opening[1:]}{command[0].lower()}{command[1:]} {' '.join(parts[1:])}".rstrip()
+        text = (
+            f"{front}{opening[:1].lower()}{opening[1:]}{command[0].lower()}{command[1:]} {' '.join(parts[1:])}".rstrip()
+        )
     elif shape == 9 and len(parts) > 1:
         cut = pen.between(1, len(parts) - 1)
         text = f"{opening}{command} {' '.join(parts[:cut])}{mark} {upper_first(' '.join(parts[cut:]).lstrip(',: '))}"
@@ -83,13 +91,23 @@ def _quoted(pen: Pen, one: Parameter, value: Value) -> str:
     return text
 
 
-def _renamed(pen: Pen, tool: Tool, parameters: dict[str, Parameter], arguments: dict[str, Value], request: str) -> Asked:
+def _renamed(
+    pen: Pen, tool: Tool, parameters: dict[str, Parameter], arguments: dict[str, Value], request: str
+) -> Asked:
     names = {key: key for key in parameters}
     title = tool.name
     if not pen.plain:
         for key in parameters:
             kind = pen.random.random()
-            other = key if kind < 0.55 else pen.choice(ALIASES[key].split()) if key in ALIASES and kind < 0.85 else f"{key}_{pen.choice(('name', 'value', 'text'))}" if kind < 0.9 else pen.coined()
+            other = (
+                key
+                if kind < 0.55
+                else pen.choice(ALIASES[key].split())
+                if key in ALIASES and kind < 0.85
+                else f"{key}_{pen.choice(('name', 'value', 'text'))}"
+                if kind < 0.9
+                else pen.coined()
+            )
             names[key] = other if other not in names.values() else key
         if pen.chance(0.4):
             verb, _, rest = title.partition("_")
@@ -104,11 +122,15 @@ def _renamed(pen: Pen, tool: Tool, parameters: dict[str, Parameter], arguments: 
         if one.one_of:
             detail["enum"] = list(one.one_of)
         if not pen.plain and ((names[key] != key and names[key] not in ALIASES.get(key, "")) or pen.chance(0.4)):
-            detail["description"] = pen.write(W["parameter"], k=key.replace("_", " "), K=upper_first(key.replace("_", " ")))
+            detail["description"] = pen.write(
+                W["parameter"], k=key.replace("_", " "), K=upper_first(key.replace("_", " "))
+            )
         properties[names[key]] = detail
     required = [names[key] for key in tool.parameters]
     told = {names[key]: value for key, value in arguments.items()}
-    description = tool.description + ("" if pen.plain else pen.choice(("", "", ".", ".", " for the user", " and return it")))
+    description = tool.description + (
+        "" if pen.plain else pen.choice(("", "", ".", ".", " for the user", " and return it"))
+    )
     schema = _schema(title, description, properties, required)
     if not pen.plain and pen.chance(0.2):
         schema["parameters"]["additionalProperties"] = False
@@ -116,10 +138,25 @@ def _renamed(pen: Pen, tool: Tool, parameters: dict[str, Parameter], arguments: 
 
 
 def _schema(name: str, description: str, properties: Schema, required: list[str]) -> Schema:
-    return {"name": name, "description": description, "parameters": {"type": "object", "properties": properties, "required": required}}
+    return {
+        "name": name,
+        "description": description,
+        "parameters": {"type": "object", "properties": properties, "required": required},
+    }
 
 
-PAIRS = ("{k} {v}", "{k}={v}", "{k}: {v}", "{k} set to {v}", "the {k} is {v}", "{v} as {k}", "{v} as the {k}", "{k} = {v}", "the {k} {v}", "{v} for the {k}")
+PAIRS = (
+    "{k} {v}",
+    "{k}={v}",
+    "{k}: {v}",
+    "{k} set to {v}",
+    "the {k} is {v}",
+    "{v} as {k}",
+    "{v} as the {k}",
+    "{k} = {v}",
+    "the {k} {v}",
+    "{v} for the {k}",
+)
 PAIRS_UNSEEN = ("{k} being {v}", "{v} in the place of {k}", "a {k} of {v}")
 
 
@@ -131,7 +168,15 @@ def invented(pen: Pen) -> Asked:
     properties: Schema = {}
     optional: list[str] = []
     for _ in range(pen.choice((1, 1, 2, 2, 3, 4))):
-        key = pen.choice((pen.coined(), pen.coined(), words.word(pen), f"{pen.word(words.NOUNS)}_{pen.choice(('id', 'name', 'type', 'size'))}", f"{pen.coined(1)}_{pen.coined(1)}"))
+        key = pen.choice(
+            (
+                pen.coined(),
+                pen.coined(),
+                words.word(pen),
+                f"{pen.word(words.NOUNS)}_{pen.choice(('id', 'name', 'type', 'size'))}",
+                f"{pen.coined(1)}_{pen.coined(1)}",
+            )
+        )
         if key in properties:
             continue
         properties[key], value = _parameter(pen)
@@ -149,10 +194,22 @@ def invented(pen: Pen) -> Asked:
     parts = [one.format(k=key.replace("_", " ") if spaced else key, v=_spoken(pen, arguments[key])) for key in keys]
     said = as_list(parts, pen.choice((" and ", ", "))) if pen.chance(0.8) else "; ".join(parts)
     name = f"{verb}_{noun}"
-    what = pen.choice((f"{verb} the {noun}", f"{verb} {noun}", f"{verb} {with_article(noun)}", f"{verb} my {noun}", f"{verb} this {noun}"))
+    what = pen.choice(
+        (
+            f"{verb} the {noun}",
+            f"{verb} {noun}",
+            f"{verb} {with_article(noun)}",
+            f"{verb} my {noun}",
+            f"{verb} this {noun}",
+        )
+    )
     request = upper_first(pen.ask(W["invented"], w=what, p=said, n=name)).replace(" ( ", " (")
     required = [key for key in properties if key not in optional]
-    return _schema(name, f"{upper_first(verb)} the {noun}", properties, required), request, {key: arguments[key] for key in properties if key in arguments}
+    return (
+        _schema(name, f"{upper_first(verb)} the {noun}", properties, required),
+        request,
+        {key: arguments[key] for key in properties if key in arguments},
+    )
 
 
 def _parameter(pen: Pen) -> tuple[Schema, Any]:
@@ -186,7 +243,9 @@ def tools_of(pen: Pen, count: int = 0) -> tuple[str, list[Asked]]:
     by_name = {asked[0]["name"]: asked for asked in made}
     wrapped = pen.plain or pen.chance(0.8)
     head = HEADS[0] if pen.plain else pen.choice(HEADS)
-    shown = "\n".join([as_json({"type": "function", "function": schema} if wrapped else schema) for schema, _, _ in by_name.values()])
+    shown = "\n".join(
+        [as_json({"type": "function", "function": schema} if wrapped else schema) for schema, _, _ in by_name.values()]
+    )
     return head.format(t=shown), pen.shuffled(list(by_name.values()))
 
 
@@ -219,8 +278,19 @@ def conversation(pen: Pen) -> Turns:
         elif kind < 0.23 and len(made) > 1:  # both before a result is there
             other = made[nth - 1]
             (shown, said), (shown2, said2) = _result(pen), _result(pen)
-            turns += [("user", asked[1]), ("assistant", written(asked)), ("user", other[1]), ("assistant", written(other))]
-            turns += [("tool", shown), ("assistant", said), *(_besides(pen) if pen.chance(0.3) else []), ("tool", shown2), ("assistant", said2)]
+            turns += [
+                ("user", asked[1]),
+                ("assistant", written(asked)),
+                ("user", other[1]),
+                ("assistant", written(other)),
+            ]
+            turns += [
+                ("tool", shown),
+                ("assistant", said),
+                *(_besides(pen) if pen.chance(0.3) else []),
+                ("tool", shown2),
+                ("assistant", said2),
+            ]
             continue
         elif kind < 0.3:
             stranger = known(pen)
@@ -241,11 +311,17 @@ def _besides(pen: Pen) -> Turns:
         return unknown(pen)
     if kind == 1:
         return capital(pen)
-    asked = pen.choice([key for key, due in TALK.items() if due not in (NO_IDEA, "I can not see outside, but a tool could tell me.")][: 6 if kind < 4 else None])
+    asked = pen.choice(
+        [key for key, due in TALK.items() if due not in (NO_IDEA, "I can not see outside, but a tool could tell me.")][
+            : 6 if kind < 4 else None
+        ]
+    )
     return [("user", pen.ask(asked)), ("assistant", TALK[asked])]
 
 
-RESULTS = "result value status answer temperature total id sky price code message name city time count level unit".split()
+RESULTS = (
+    "result value status answer temperature total id sky price code message name city time count level unit".split()
+)
 
 
 def _result(pen: Pen) -> tuple[str, str]:
@@ -255,9 +331,13 @@ def _result(pen: Pen) -> tuple[str, str]:
         error = words.phrase(pen)
         return as_json({"error": error}), f"Sorry, the call failed: {error}."
     if kind < 0.2:
-        text = pen.choice((words.word, words.phrase, words.number, lambda pen: f"{words.word(pen)}, {words.number(pen)} degrees"))(pen)
+        text = pen.choice(
+            (words.word, words.phrase, words.number, lambda pen: f"{words.word(pen)}, {words.number(pen)} degrees")
+        )(pen)
         return str(text), f"The result is {text}."
     made: dict[str, Value] = {}
     for _ in range(pen.choice((1, 1, 2, 2, 3, 4))):
-        made[pen.choice(RESULTS) if pen.chance(0.8) else pen.coined()] = words.number(pen) if pen.chance(0.4) else words.anything(pen)
+        made[pen.choice(RESULTS) if pen.chance(0.8) else pen.coined()] = (
+            words.number(pen) if pen.chance(0.4) else words.anything(pen)
+        )
     return as_json(made), upper_first(" and ".join([f"the {key} is {value}" for key, value in made.items()])) + "."

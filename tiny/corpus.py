@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tiny import calls, lists, sums, talk, tasks
+from tiny.banks import banks
 from tiny.pen import Manner, Pen
 from tiny.tasks import Turns
 
@@ -46,10 +47,7 @@ MIX: dict[Task, float] = {
 ALONE = {calls.call, calls.conversation, tasks.shelf, tasks.long_recalls, tasks.needle, talk.react}
 """Not joined with other dialogues."""
 SHORT = [task for task in MIX if task not in ALONE]
-SYSTEM = (
-    "You are a helpful assistant.|You are Symphony, a small helpful model.|Answer briefly.|Be brief.|Be short and exact.|You are a careful assistant. Answer with facts from the text only."
-    "|You answer questions[ about capitals|]. Be brief, be right, and never guess.|[Answer|Reply] in one sentence.|You know a lot."
-)
+SYSTEM = banks("talk")["system"]
 SPECIAL = (
     "<|endoftext|> <|im_start|> <|im_end|> <tool_call> </tool_call> <tools> </tools> <tool_response> </tool_response> "
     "<think> </think>"

@@ -74,7 +74,13 @@ def _thing(pen: Pen) -> str:
     kind = pen.random.random()
     if kind < 0.55:
         return f"the {pen.word(ADJECTIVES) if kind < 0.3 else pen.word(COLORS)} {word(pen)}"
-    return f"the {word(pen)} {word(pen)}" if kind < 0.8 else f"the {word(pen)}" if kind < 0.9 else f"{with_article(pen.coined())} {word(pen)}"
+    return (
+        f"the {word(pen)} {word(pen)}"
+        if kind < 0.8
+        else f"the {word(pen)}"
+        if kind < 0.9
+        else f"{with_article(pen.coined())} {word(pen)}"
+    )
 
 
 def _who(pen: Pen) -> str:
@@ -89,8 +95,21 @@ def event(pen: Pen, action: tuple[str, str, str] | None = None) -> Told:
     base, past, done = action or pen.word(ACTIONS)
     who, what = _who(pen), _thing(pen)
     where = f"in {city(pen)}" if pen.chance(0.3) else f"in the {pen.word(PLACES)}" if pen.chance(0.4) else ""
-    when = pen.choice((f"in {pen.between(1900, 2035)}", f"on {pen.choice(DAYS)}", f"in {pen.choice(MONTHS)}", f"at {clock(pen)}")) if pen.chance(0.5) else ""
-    values: dict[str, object] = {"who": who, "what": what, "What": upper_first(what), "base": base, "past": past, "done": done}
+    when = (
+        pen.choice(
+            (f"in {pen.between(1900, 2035)}", f"on {pen.choice(DAYS)}", f"in {pen.choice(MONTHS)}", f"at {clock(pen)}")
+        )
+        if pen.chance(0.5)
+        else ""
+    )
+    values: dict[str, object] = {
+        "who": who,
+        "what": what,
+        "What": upper_first(what),
+        "base": base,
+        "past": past,
+        "done": done,
+    }
     text = pen.write(
         "{who} {past} {what}{where}{when}." if pen.plain or pen.chance(0.3) else W["shapes"],
         **values,
@@ -160,7 +179,9 @@ def statement(pen: Pen, index: int | None = None) -> Told:
     if asks == "{q}":
         verb = next((base for said, base in HOURS.items() if said in text), "open")
         asks = f"When does the {{p}} {verb}?|[At what time|What time] does the {{p}} {verb}?|~From which hour on is the {{p}} to {verb}?"
-    question = Question((index, *(values[key] for key in relation.of if key in values)), asks, relation.answer.format_map(values))
+    question = Question(
+        (index, *(values[key] for key in relation.of if key in values)), asks, relation.answer.format_map(values)
+    )
     return Told(text, [question], values)
 
 

@@ -64,14 +64,20 @@ def more_lists(pen: Pen) -> Turns:
         ask = pen.ask(W["contains"], w=wanted, s=shown)
         return [("user", ask), ("assistant", "yes" if wanted in items else "no")]
     if kind == 6:
-        numbers = list(map(int, items)) if numbers else [pen.between(0, pen.choice((9, 99, 99, 999))) for _ in range(pen.between(2, 6))]
+        numbers = (
+            list(map(int, items))
+            if numbers
+            else [pen.between(0, pen.choice((9, 99, 99, 999))) for _ in range(pen.between(2, 6))]
+        )
         shown = ", ".join(map(str, numbers))
         low = pen.chance(0.4)
         ask = pen.ask(W["largest"] if not low else
                       W["smallest"], s=shown)  # fmt: skip
         return [("user", ask), ("assistant", str(min(numbers) if low else max(numbers)))]
     if kind == 7:
-        join, sign = pen.choice((("dashes", "-"), ("spaces", " "), ("slashes", "/"), ("semicolons", "; "), ("plus signs", "+")))
+        join, sign = pen.choice(
+            (("dashes", "-"), ("spaces", " "), ("slashes", "/"), ("semicolons", "; "), ("plus signs", "+"))
+        )
         return [("user", pen.ask(W["join"], j=join, s=shown)), ("assistant", sign.join(items))]
     if kind == 8:
         i = pen.between(1, len(items))
@@ -93,8 +99,6 @@ def _sorted(pen: Pen) -> Turns:
     return [("user", ask), ("assistant", due)]
 
 
-
-
 def text_operations(pen: Pen) -> Turns:
     """What is done to a word or a few."""
     word = words.word(pen) if pen.chance(0.7) else words.phrase(pen)
@@ -107,7 +111,10 @@ def text_operations(pen: Pen) -> Turns:
     if kind == 2:
         first, second = words.word(pen), words.word(pen)
         down, up = first.upper(), second
-        one, two = pen.choice(("lower case", "lowercase", "small letters")), pen.choice(("upper case", "uppercase", "capital letters"))
+        one, two = (
+            pen.choice(("lower case", "lowercase", "small letters")),
+            pen.choice(("upper case", "uppercase", "capital letters")),
+        )
         if pen.chance(0.5):
             ask, due = pen.ask(W["cases down up"], a=down, b=up, x=one, y=two), f"{first} {second.upper()}"
         else:
@@ -136,7 +143,10 @@ def text_operations(pen: Pen) -> Turns:
     if kind == 8:
         times = pen.between(2, 5)
         spoken = {2: "twice", 3: "three times", 4: "four times", 5: "five times"}[times]
-        return [("user", pen.ask(W["times"], w=word, n=pen.choice((spoken, f"{times} times")))), ("assistant", " ".join([word] * times))]
+        return [
+            ("user", pen.ask(W["times"], w=word, n=pen.choice((spoken, f"{times} times")))),
+            ("assistant", " ".join([word] * times)),
+        ]
     old, new = words.word(pen), words.word(pen)
     text = [words.word(pen) for _ in range(pen.between(3, 7))]
     text[pen.between(0, len(text) - 1)] = old
@@ -157,13 +167,32 @@ def classify(pen: Pen) -> Turns:
         good = pen.chance(0.5)
         word = pen.word(GOOD if good else BAD)
         item = pen.choice((words.THINGS, words.FOOD, words.PLACES, words.NOUNS))
-        text = pen.write(W["praise"] if good else W["blame"], o=pen.word(item) if pen.chance(0.8) else pen.coined(), w=word, W=upper_first(word), d=pen.choice(words.DAYS))
+        text = pen.write(
+            W["praise"] if good else W["blame"],
+            o=pen.word(item) if pen.chance(0.8) else pen.coined(),
+            w=word,
+            W=upper_first(word),
+            d=pen.choice(words.DAYS),
+        )
         text = words.articles(text)
         if pen.chance(0.3):
-            text += " " + pen.write(W["praise"] if good else W["blame"], o=pen.word(item), w=word, W=upper_first(word), d=pen.choice(words.DAYS))
+            text += " " + pen.write(
+                W["praise"] if good else W["blame"],
+                o=pen.word(item),
+                w=word,
+                W=upper_first(word),
+                d=pen.choice(words.DAYS),
+            )
         return [("user", pen.ask(W["sentiments"], t=text)), ("assistant", "positive" if good else "negative")]
     label = pen.choice(ROUTES)
-    text = pen.write(W[f"route {label}"], a=words.number(pen), b=words.number(pen), c=words.city(pen), e=words.email(pen), w=words.word(pen))
+    text = pen.write(
+        W[f"route {label}"],
+        a=words.number(pen),
+        b=words.number(pen),
+        c=words.city(pen),
+        e=words.email(pen),
+        w=words.word(pen),
+    )
     ask = pen.ask(W["route"], t=text)
     return [("user", ask), ("assistant", label)]
 
@@ -180,7 +209,10 @@ def sequence(pen: Pen) -> Turns:
         return [("user", pen.ask(W["count down"], a=a)), ("assistant", ", ".join(map(str, range(a, -1, -1))))]
     if kind == 4:
         d, n = pen.choice((2, 3, 5, 10)), pen.between(3, 10)
-        return [("user", pen.ask(W["multiples"], n=n, d=d)), ("assistant", ", ".join(str(d * i) for i in range(1, n + 1)))]
+        return [
+            ("user", pen.ask(W["multiples"], n=n, d=d)),
+            ("assistant", ", ".join(str(d * i) for i in range(1, n + 1))),
+        ]
     if kind == 5:
         which = pen.choice((("the days of the week", words.DAYS), ("the months of the year", words.MONTHS)))
         return [("user", pen.ask(W["row"], w=which[0])), ("assistant", ", ".join(which[1]))]

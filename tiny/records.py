@@ -77,7 +77,9 @@ def _fields() -> dict[str, Field]:
 
 W = banks("records")
 FIELDS = _fields()
-SUBJECTS = {label: (_maker(said), entry.text()) for entry in entries("subjects") for label, said in [entry.head.split(", ")]}
+SUBJECTS = {
+    label: (_maker(said), entry.text()) for entry in entries("subjects") for label, said in [entry.head.split(", ")]
+}
 KINDS = [kind.split() for kind in (
     "name age city job hobby", "name company phone email", "name age birthday city phone", "name email city job company",
     "order_id item quantity price customer date", "order_id color item status customer", "invoice_number issuer total date due_date",
@@ -97,7 +99,9 @@ ALIASES = {
     "time": "start start_time", "author": "writer", "status": "state", "product": "item article", "place": "location venue",
     "age": "years", "temperature": "degrees", "year": "published", "title": "name", "item": "product article", "issuer": "company sender",
 }  # fmt: skip
-MAKERS: dict[str, Maker] = {label: field.make for label, field in FIELDS.items()} | {s: m for s, (m, _) in SUBJECTS.items()}
+MAKERS: dict[str, Maker] = {label: field.make for label, field in FIELDS.items()} | {
+    s: m for s, (m, _) in SUBJECTS.items()
+}
 LINKS = "{label} {v}|the {label} {v}|{label}: {v}|{label} = {v}"
 Record = dict[str, Value]
 
@@ -129,7 +133,13 @@ def described(pen: Pen, subject: str, shown: str, fields: Record) -> str:
             label = told.pop(0)
             beside.append(pen.write(FIELDS[label].beside, v=fields[label]))
     clauses = [_clause(pen, label, fields[label]) for label in told]
-    head = f"{shown}, {', '.join(beside)}," if beside and pen.chance(0.6) else f"{shown} ({', '.join(beside)})" if beside else shown
+    head = (
+        f"{shown}, {', '.join(beside)},"
+        if beside and pen.chance(0.6)
+        else f"{shown} ({', '.join(beside)})"
+        if beside
+        else shown
+    )
     if not clauses:
         return head.rstrip(",") + "."
     shape = pen.between(0, 4)
@@ -139,7 +149,8 @@ def described(pen: Pen, subject: str, shown: str, fields: Record) -> str:
         text = f"{shown}, {relative} {clauses[0]}, {as_list(clauses[1:])}."
     elif shape == 2:
         text = f"{head} {clauses[0]}. " + " ".join(
-            f"{pen.choice((pronoun, pronoun, shown))} {pen.choice(('', '', 'also '))}{clause}." for clause in clauses[1:]
+            f"{pen.choice((pronoun, pronoun, shown))} {pen.choice(('', '', 'also '))}{clause}."
+            for clause in clauses[1:]
         )
     elif shape == 3:
         text = pen.write(W["presented"])
@@ -158,7 +169,11 @@ def _clause(pen: Pen, label: str, value: Value) -> str:
     if kind < 0.12:
         return pen.write(W["by label"],
                          label=label.replace("_", " "), v=value)  # fmt: skip
-    if kind < 0.2 and isinstance(value, str) and ("@" in value or ":" in value or label in ("city", "job", "date", "phone")):
+    if (
+        kind < 0.2
+        and isinstance(value, str)
+        and ("@" in value or ":" in value or label in ("city", "job", "date", "phone"))
+    ):
         link = {"job": "as a", "date": "on"}.get(label, "at" if label in ("time", "email", "phone") else "in")
         return f"{pen.coined()}{pen.choice(('ed', 's'))} {link} {value}"
     text = pen.write(FIELDS[label].says, v=value)
@@ -182,20 +197,30 @@ def listed(pen: Pen) -> tuple[Record, str]:
         fields: Record = {label: MAKERS[label](pen) for label in labels}
     else:
         fields = {key(pen): anything(pen) for _ in range(pen.between(2, 5))}
-    shown = {label.replace("_", " ") if label in MAKERS and pen.chance(0.7) else label: value for label, value in fields.items()}
+    shown = {
+        label.replace("_", " ") if label in MAKERS and pen.chance(0.7) else label: value
+        for label, value in fields.items()
+    }
     kind = pen.between(0, 8)
     if kind < 3:
         start, between, end = (("", ": ", "\n"), ("", " = ", "\n"), ("- ", ": ", "\n"))[kind]
-        lines = [f"{start}{upper_first(label) if pen.chance(0.3) else label}{between}{value}" for label, value in shown.items()]
+        lines = [
+            f"{start}{upper_first(label) if pen.chance(0.3) else label}{between}{value}"
+            for label, value in shown.items()
+        ]
         return fields, end.join(lines)
     if kind == 3:
-        return fields, pen.choice(("; ", ", ", " | ")).join([f"{label}{pen.choice((': ', ' '))}{value}" for label, value in shown.items()])
+        return fields, pen.choice(("; ", ", ", " | ")).join(
+            [f"{label}{pen.choice((': ', ' '))}{value}" for label, value in shown.items()]
+        )
     noun = pen.choice((word, company, name, phrase))(pen)
     one = pen.write(W["labeled"],
                     l="{l}", v="{v}", n=noun)  # fmt: skip
     if kind < 7:
         return fields, " ".join([upper_first(one.format(l=label, v=value)) for label, value in shown.items()])
-    links = pen.choice(("with {l} {v}", "whose {l} is {v}", "with a {l} of {v}", "where the {l} is {v}", "that has {l} {v}"))
+    links = pen.choice(
+        ("with {l} {v}", "whose {l} is {v}", "with a {l} of {v}", "where the {l} is {v}", "that has {l} {v}")
+    )
     parts = as_list([links.format(l=label, v=value) for label, value in shown.items()])
     parts = articles(parts)
     return fields, pen.write(W["seen"], n=noun, p=parts)

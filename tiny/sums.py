@@ -27,13 +27,6 @@ def pair(pen: Pen, least: int = 0) -> tuple[int, int]:
             return a, b
 
 
-SUMS = {
-    "+": "{a} + {b}|{a} plus {b}|{a}+{b}|the sum of {a} and {b}|{a} and {b} together|~{a} increased by {b}",
-    "-": "{a} - {b}|{a} minus {b}|{a}-{b}|the difference of {a} and {b}|{a} less {b}|~{a} reduced by {b}",
-    "*": "{a} * {b}|{a} times {b}|{a} x {b}|{a}*{b}|the product of {a} and {b}|{a} multiplied by {b}|~{a} taken {b} times",
-}
-
-
 def arithmetic(pen: Pen) -> Turns:
     """A sum or difference of two-digit numbers."""
     a, b = pair(pen, 10)
@@ -44,7 +37,7 @@ def arithmetic(pen: Pen) -> Turns:
 
 
 def _asked(pen: Pen, sign: str, a: int, b: int) -> tuple[str, str]:
-    expression = pen.write(SUMS[sign], a=a, b=b)
+    expression = pen.write(W[f"sum {sign}"], a=a, b=b)
     return "user", pen.ask(W["sum asks"], e=expression)
 
 
@@ -70,18 +63,6 @@ def more_arithmetic(pen: Pen) -> Turns:
     return turns
 
 
-STORIES = {
-    "-": "{w} has {a} {t}[ and|,|. {w}] {g} {b}[ of them|]. {wq}|{w} had {a} {t}[ and|, then {w}|. {w}] {G} {b}. {wq}|There [are|were] {a} {t}[ in the {p}|], and {b} [of them |]{l}. {q}"
-    "|I have {a} {t} and [eat|lose|sell|give away|use|spend|give {m}] {b}[ of them|]. {me}|I had {a} {t}[ and|, but I|. Then I] [ate|lost|sold|gave away|used] {b}. {me}"
-    "|{w} has {a} {t} and {m} has {b}. How many more {t} does {w} have[ than {m}|]?|[From|Of|Out of] {a} {t}, {b} {l}. {q}|A {p} has {a} {t}. {b} {l}. {q}|{a} {t} are in the {p}. {b} {l}. {q}"
-    "|If {w} has {a} {t} and {g} {b}, how many [{t} |]are left?|How many {t} are left [if|when] {w} has {a} and {g} {b}?|We had {a} {t}. {b} {l}. {q}|You have {a} {t} and give {b} to {m}. {q}"
-    "|~{b} of the {a} {t} that {w} had {l}. {wq}|~Suppose {w} starts out with {a} {t} and then {g} {b}. {wq}|~Once there were {a} {t}, until {b} [were taken by {m}|disappeared]. {q}",
-    "+": "{w} has {a} {t}[ and|,|. {w}] {g} {b} more. {wq}|I have {a} {t} and [buy|get|find] {b} more. {me}|There are {a} {t} in the {p}. {b} more [come|are added|arrive]. {q}"
-    "|{w} has {a} {t} and {m} has {b}. How many [{t} |]do they have [together|in all|in total]?|If {w} has {a} {t} and {g} {b} more, how many are there?|We had {a} {t}, now {b} more [came|were bought]. {q}"
-    "|~{m} brings {b} {t} to {w}, who had {a} of them. {wq}",
-}
-
-
 def subtraction(pen: Pen) -> Turns:
     """Of two-digit numbers, in words."""
     a, b = pair(pen, 10)
@@ -90,13 +71,20 @@ def subtraction(pen: Pen) -> Turns:
 
 
 def _story(pen: Pen, sign: str, a: int, b: int) -> str:
-    things = words.plural(pen.word(words.THINGS if pen.chance(0.5) else words.FRUIT if pen.chance(0.6) else words.ANIMALS))
+    things = words.plural(
+        pen.word(words.THINGS if pen.chance(0.5) else words.FRUIT if pen.chance(0.6) else words.ANIMALS)
+    )
     who, other = words.name(pen), words.name(pen)
     verb = pen.write(W["gives"] if sign == "-" else W["gains"], m=other)
     question = pen.ask(W["left"] if sign == "-" else W["now"], t=things)
     of_who = pen.ask(W["of who"] if sign == "-" else W["now who"], t=things, w=who) if pen.chance(0.6) else question
     mine = pen.ask(W["mine"] if sign == "-" else W["mine now"], t=things)
-    wordings = STORIES[sign].replace("{G}", PAST[verb.split()[0]]) if verb.split()[0] in PAST else STORIES[sign].replace("had {a} {t}[ and|, then {w}|. {w}] {G}", "has {a} {t} and {g}")
+    wordings = W[f"story {sign}"]
+    first = verb.split()[0]
+    if first in PAST:
+        wordings = wordings.replace("{G}", PAST[first])
+    else:
+        wordings = wordings.replace("had {a} {t}[ and|, then {w}|. {w}] {G}", "has {a} {t} and {g}")
     return upper_first(
         pen.ask(wordings, a=a, b=b, t=things, w=who, m=other, g=verb, l=pen.write(W["lost"]), p=pen.word(words.PLACES), q=question, wq=of_who, me=mine)
     )  # fmt: skip
@@ -119,12 +107,6 @@ def in_words(pen: Pen) -> Turns:
     return [("user", ask), ("assistant", str(a - b if sign == "-" else a + b))]
 
 
-COMPARES = {
-    ">": "Is {a} [greater|more|larger|bigger|higher] than {b}?|Judge: {a} > {b}|Does {a} exceed {b}?|Is it true that {a} is [greater|bigger] than {b}?|Is {a} > {b}?|~Does {a} lie above {b}?",
-    "<": "Is {a} [less|smaller|lower|fewer] than {b}?|Judge: {a} < {b}|Is it true that {a} is [less|smaller] than {b}?|Is {a} < {b}?|~Does {a} lie below {b}?",
-}
-
-
 def judge(pen: Pen) -> Turns:
     """yes or no: a comparison, a sum, whether a step reaches a target."""
     kind = pen.random.random()
@@ -133,16 +115,26 @@ def judge(pen: Pen) -> Turns:
         if pen.chance(0.3):
             b = max(a + pen.choice((-11, -10, -9, -1, 1, 9, 10)), 0)
         sign = "<" if not pen.plain and pen.chance(0.3) else ">"
-        return [("user", pen.ask(COMPARES[sign], a=a, b=b)), ("assistant", "yes" if (a > b if sign == ">" else a < b) else "no")]
+        return [
+            ("user", pen.ask(W[f"compare {sign}"], a=a, b=b)),
+            ("assistant", "yes" if (a > b if sign == ">" else a < b) else "no"),
+        ]
     if kind > 0.8 and not pen.plain and not pen.unseen:
         return _reach(pen)
     sign = "+" if pen.plain else pen.choice("++--*")
     a, b = (pen.between(0, 13), pen.between(0, 13)) if sign == "*" else pair(pen)
     value = a + b if sign == "+" else a - b if sign == "-" else a * b
-    shown = value if pen.chance(0.5) else max(value + pen.choice((-20, -10, -10, -3, -2, -1, 1, 2, 3, 10, 10, 20, pen.between(-40, 40))), 0)
+    shown = (
+        value
+        if pen.chance(0.5)
+        else max(value + pen.choice((-20, -10, -10, -3, -2, -1, 1, 2, 3, 10, 10, 20, pen.between(-40, 40))), 0)
+    )
     if not pen.plain and pen.chance(0.1):
         shown = pen.between(0, 99)
-    return [("user", pen.ask(W["right"], e=f"{a} {sign} {b}", s=shown)), ("assistant", "yes" if shown == value else "no")]
+    return [
+        ("user", pen.ask(W["right"], e=f"{a} {sign} {b}", s=shown)),
+        ("assistant", "yes" if shown == value else "no"),
+    ]
 
 
 def _reach(pen: Pen) -> Turns:
@@ -155,8 +147,6 @@ def _reach(pen: Pen) -> Turns:
 
 def judges(pen: Pen) -> Turns:
     return [turn for _ in range(pen.choice((1, 2, 3))) for turn in judge(pen)]
-
-
 
 
 def steps(pen: Pen) -> Turns:

@@ -37,7 +37,10 @@ def talk(pen: Pen) -> Turns:
 def capital(pen: Pen) -> Turns:
     country = pen.choice(list(words.CAPITALS))
     typed = country.lower() if not pen.plain and pen.chance(0.12) else country
-    return [("user", pen.ask(W["capital asks"], c=typed)), ("assistant", f"The capital of {country} is {words.CAPITALS[country]}.")]
+    return [
+        ("user", pen.ask(W["capital asks"], c=typed)),
+        ("assistant", f"The capital of {country} is {words.CAPITALS[country]}."),
+    ]
 
 
 def unknown(pen: Pen) -> Turns:
@@ -55,11 +58,19 @@ def remembered(pen: Pen) -> Turns:
         asked = pen.ask(W["name asks"])
     elif kind == 4:
         where = words.city(pen)
-        told, reply, due = pen.ask(W["home told"], c=where), f"{where} sounds like a nice place.", f"You are from {where}."
+        told, reply, due = (
+            pen.ask(W["home told"], c=where),
+            f"{where} sounds like a nice place.",
+            f"You are from {where}.",
+        )
         asked = pen.ask(W["home asked"])
     else:
         color = pen.word(words.COLORS)
-        told, reply, due = pen.ask(W["color told"], c=color), f"{upper_first(color)} is a nice color.", f"You like {color}."
+        told, reply, due = (
+            pen.ask(W["color told"], c=color),
+            f"{upper_first(color)} is a nice color.",
+            f"You like {color}.",
+        )
         asked = pen.ask(W["color asked"])
     if kind < 4 and pen.chance(0.06):
         return [("user", asked), ("assistant", "I do not know your name.")]
@@ -75,14 +86,16 @@ def remembered(pen: Pen) -> Turns:
     return [*turns, ("user", asked), ("assistant", due)]
 
 
-
-
 def story(pen: Pen) -> Turns:
     """A story, what is asked about it, or its sum."""
     hero, friend = words.name(pen), words.name(pen)
     animal, item, color = pen.word(words.ANIMALS), pen.word(words.THINGS), pen.word(words.COLORS)
     home, there = pen.word(words.PLACES), pen.word(words.PLACES)
-    lost, kind, mood = f"{with_article(color)} {item}", pen.choice("small kind brave quiet old young".split()), pen.choice("happy sad tired proud curious".split())
+    lost, kind, mood = (
+        f"{with_article(color)} {item}",
+        pen.choice("small kind brave quiet old young".split()),
+        pen.choice("happy sad tired proud curious".split()),
+    )
     text = (
         f"{hero} was {with_article(kind)} {animal} who lived near the {home}. One {pen.choice(('morning', 'evening', 'day', 'night'))} {hero} lost {lost}. {hero} looked in the {there} but the {item} was not there. "
         f'Then {friend} came and said: "I saw your {item} in the {home}." They walked to the {home} together and found the {color} {item}. {hero} was {mood} and gave {friend} {with_article(pen.word(words.FRUIT))}.'
@@ -103,15 +116,29 @@ def story(pen: Pen) -> Turns:
             turns += [("user", question if turns else f"{text}\n{question}"), ("assistant", due)]
         return turns
     if shape < 0.9:
-        return [("user", pen.ask(W["summary"], t=text)), ("assistant", f"{hero} lost {lost} and {friend} helped to find it in the {home}.")]
-    return [("user", pen.ask(W["outline"], n=hero)), ("assistant", f"1. {hero} loses something.\n2. A friend helps.\n3. {hero} is happy.")]
+        return [
+            ("user", pen.ask(W["summary"], t=text)),
+            ("assistant", f"{hero} lost {lost} and {friend} helped to find it in the {home}."),
+        ]
+    return [
+        ("user", pen.ask(W["outline"], n=hero)),
+        ("assistant", f"1. {hero} loses something.\n2. A friend helps.\n3. {hero} is happy."),
+    ]
 
 
 # ---- agents that think aloud
 TOOLS = "Answer the question with the tools {t} and finish[answer]."
 USUAL = ["lookup[key]", "search[text]", "calc[expression]"]
 DONE = "Thought: I have the answer.\nAction: finish[{v}]"
-RELATIONS: dict[str, words.Maker] = {"age": words.within(1, 99), "job": words.of(words.JOBS), "city": words.city, "email": words.email, "boss": words.full_name, "password": lambda pen: pen.coined(), "phone": words.phone}
+RELATIONS: dict[str, words.Maker] = {
+    "age": words.within(1, 99),
+    "job": words.of(words.JOBS),
+    "city": words.city,
+    "email": words.email,
+    "boss": words.full_name,
+    "password": lambda pen: pen.coined(),
+    "phone": words.phone,
+}
 
 
 def react(pen: Pen) -> Turns:
@@ -120,7 +147,11 @@ def react(pen: Pen) -> Turns:
     who = words.name(pen) if pen.chance(0.5) else words.full_name(pen)
     relation = pen.word(list(RELATIONS)) if pen.chance(0.8) else pen.coined()
     value = str(RELATIONS.get(relation, words.word)(pen))
-    tools = USUAL if pen.plain or pen.chance(0.5) else pen.choice((["lookup[key]", "calc[expression]"], ["lookup[key]"], USUAL))
+    tools = (
+        USUAL
+        if pen.plain or pen.chance(0.5)
+        else pen.choice((["lookup[key]", "calc[expression]"], ["lookup[key]"], USUAL))
+    )
     steps: list[tuple[str, str, str]] = []
     find = "lookup"
     if kind < 0.4:
@@ -132,7 +163,12 @@ def react(pen: Pen) -> Turns:
             a, b = a % 13, b % 13
         a, b = max(a, b), min(a, b)
         value = str({"+": a + b, "-": a - b, "*": a * b}[sign])
-        asked = pen.ask(W["computed"], e=pen.choice((f"{a} {sign} {b}", f"{a} {dict(zip('+-*', ('plus', 'minus', 'times'), strict=True))[sign]} {b}")))
+        asked = pen.ask(
+            W["computed"],
+            e=pen.choice(
+                (f"{a} {sign} {b}", f"{a} {dict(zip('+-*', ('plus', 'minus', 'times'), strict=True))[sign]} {b}")
+            ),
+        )
         steps, tools = [_computed(f"{a} {sign} {b}", value)], USUAL if len(tools) == 1 else tools
     elif kind < 0.78:
         item, owner = f"{pen.word(words.COLORS)} {pen.word(words.THINGS)}", words.full_name(pen)
@@ -142,7 +178,10 @@ def react(pen: Pen) -> Turns:
         relation, n, m = pen.choice(("age", "score", "level", "number")), pen.between(1, 99), pen.between(1, 50)
         asked = pen.ask(W["plus"], m=m, r=relation, n=who)
         value = str(n + m)
-        steps, tools = [_found(pen, find, relation, who, str(n)), _computed(f"{n} + {m}", value)], USUAL if len(tools) == 1 else tools
+        steps, tools = (
+            [_found(pen, find, relation, who, str(n)), _computed(f"{n} + {m}", value)],
+            USUAL if len(tools) == 1 else tools,
+        )
     head = TOOLS.format(t=", ".join(tools))
     if pen.chance(0.75):
         turns: Turns = [("user", f"{head}\nQuestion: {asked}")]
@@ -155,7 +194,11 @@ def react(pen: Pen) -> Turns:
 
 
 def _found(pen: Pen, tool: str, relation: str, of: str, value: str) -> tuple[str, str, str]:
-    return f"I need the {relation} of {of}.", f"{tool}[{relation} of {of}]", pen.write(W["seen"], r=relation, n=of, v=value)
+    return (
+        f"I need the {relation} of {of}.",
+        f"{tool}[{relation} of {of}]",
+        pen.write(W["seen"], r=relation, n=of, v=value),
+    )
 
 
 def _computed(expression: str, value: str) -> tuple[str, str, str]:

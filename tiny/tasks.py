@@ -20,11 +20,6 @@ EXTRA = banks("records")
 Turns = list[tuple[str, str]]
 UNKNOWN = "I do not know."
 
-KEYS = (
-    "{k}|{k}|{k}|the fields {k}|the keys {k}|[only|just] {k}|these fields: {k}|the values of {k}|the following: {k}|the {k}"
-    "|~every one of {k}|~the entries {k}"
-)
-
 
 def extraction(pen: Pen) -> Turns:
     """Some fields of a record, under the names that are asked for."""
@@ -40,13 +35,23 @@ def extraction(pen: Pen) -> Turns:
         shown = as_json(listed) if pen.chance(0.05) else as_list(listed, pen.choice((" and ", ", ")))
         form = pen.write(W["forms"])
         verb = pen.write(W["verbs"])
-        told = pen.ask(W["asks"], v=verb, w=verb.lower() if verb[0] != "I" else verb, k=pen.write(KEYS, k=shown), f=form, F=upper_first(form))
+        told = pen.ask(
+            W["asks"],
+            v=verb,
+            w=verb.lower() if verb[0] != "I" else verb,
+            k=pen.write(W["keys"], k=shown),
+            f=form,
+            F=upper_first(form),
+        )
         ask = pen.write(W["ahead"] if pen.chance(0.5) else W["behind"], a=told, s=text)
     elif kind < 0.93:
         types = {label: {"type": _type(value)} for label, value in chosen.items()}
         ask = pen.write(W["schema"], k=as_json({"type": "object", "properties": types, "required": listed}), s=text)
     else:
-        return [("user", pen.ask(W["compact"], k=", ".join(listed), s=text)), ("assistant", as_json(chosen, compact=True))]
+        return [
+            ("user", pen.ask(W["compact"], k=", ".join(listed), s=text)),
+            ("assistant", as_json(chosen, compact=True)),
+        ]
     return [("user", ask), ("assistant", as_json(chosen))]
 
 
@@ -93,7 +98,10 @@ def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) 
     if inherited and not cited:
         turns = [("system", pen.write(W["text ahead"], t=shown))]
     elif inherited:
-        turns = [("system", "Documents:"), *([("user", shown)] if pen.chance(0.4) else [("user", line) for line in shown.split("\n")])]
+        turns = [
+            ("system", "Documents:"),
+            *([("user", shown)] if pen.chance(0.4) else [("user", line) for line in shown.split("\n")]),
+        ]
     for nth in range(rounds):
         one, question, number = pen.choice(askable)
         answer = f"{question.answer} [{number}]" if cited else question.answer
@@ -123,8 +131,14 @@ def _other(pen: Pen, found: dict[Key, tuple[Told, Question, int]], like: Told) -
 
 
 def _numbered(pen: Pen, lines: list[str], numbers: list[int]) -> str:
-    style = "[{n}] {t}" if pen.plain else pen.choice(("[{n}] {t}", "[{n}] {t}", "[{n}] {t}", "Document [{n}]: {t}", "[{n}] ({w}) {t}"))
-    return "\n".join([style.format(n=n, t=line, w=upper_first(words.word(pen))) for n, line in zip(numbers, lines, strict=False)])
+    style = (
+        "[{n}] {t}"
+        if pen.plain
+        else pen.choice(("[{n}] {t}", "[{n}] {t}", "[{n}] {t}", "Document [{n}]: {t}", "[{n}] ({w}) {t}"))
+    )
+    return "\n".join(
+        [style.format(n=n, t=line, w=upper_first(words.word(pen))) for n, line in zip(numbers, lines, strict=False)]
+    )
 
 
 def citations(pen: Pen) -> Turns:
@@ -159,7 +173,9 @@ def recall(pen: Pen, entries: int = 0, rounds: int = 1) -> Turns:
     size = entries or pen.choice((4, 8, 16, 32, 64))
     while len(table) < size:
         table[str(key(pen))] = str(value(pen))
-    line, between = pen.choice((("{k}: {v}", "\n"), ("{k} = {v}", "\n"), ("- {k} -> {v}", "\n")) if pen.plain else TABLE_LINES)
+    line, between = pen.choice(
+        (("{k}: {v}", "\n"), ("{k} = {v}", "\n"), ("- {k} -> {v}", "\n")) if pen.plain else TABLE_LINES
+    )
     shown = between.join([line.format(k=k, v=v) for k, v in table.items()])
     shown_flat = shown.rstrip(".")
     names = list(table)
@@ -174,7 +190,10 @@ def recall(pen: Pen, entries: int = 0, rounds: int = 1) -> Turns:
     for nth in range(rounds):
         wanted = pen.choice(names)
         asked = pen.ask(W["lookups"], k=wanted)
-        turns += [("user", asked if nth or system else pen.write(W["tables"], t=shown, flat=shown_flat, q=asked)), ("assistant", table[wanted])]
+        turns += [
+            ("user", asked if nth or system else pen.write(W["tables"], t=shown, flat=shown_flat, q=asked)),
+            ("assistant", table[wanted]),
+        ]
     return turns
 
 
@@ -208,8 +227,6 @@ def long_recalls(pen: Pen) -> Turns:
     return recall(pen, pen.choice((80, 100, 125)), rounds=8)
 
 
-
-
 def filler(pen: Pen) -> str:
     return pen.write(
         W["fillers"], n=words.name(pen), m=words.name(pen), p=pen.word(words.PLACES), a=pen.word(words.ANIMALS), d=pen.word(words.ADJECTIVES), o=pen.word(words.THINGS),
@@ -220,7 +237,10 @@ def filler(pen: Pen) -> str:
 def needle(pen: Pen) -> Turns:
     """Codes in a text that is about nothing."""
     text = [filler(pen) for _ in range(pen.choice((5, 10, 20, 40, 60)))]
-    codes = {pen.coined() if pen.chance(0.5) else words.name(pen): words.code(pen) if pen.chance(0.5) else words.word(pen) for _ in range(pen.between(1, 4))}
+    codes = {
+        pen.coined() if pen.chance(0.5) else words.name(pen): words.code(pen) if pen.chance(0.5) else words.word(pen)
+        for _ in range(pen.between(1, 4))
+    }
     for who, secret in codes.items():
         text.insert(pen.between(0, len(text)), f"The secret code of {who} is {secret}.")
     turns: Turns = []

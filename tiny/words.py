@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from tiny.banks import banks
 from tiny.pen import Pen, upper_first
 
 Value = str | int | Decimal | bool
@@ -34,7 +35,9 @@ CITIES = [
     *("San Francisco", "New York", "Los Angeles", "Cape Town", "Porto Alegre"),
 ]
 COLORS = "red blue green yellow black white orange purple brown silver pink gray golden".split()
-ANIMALS = "cat dog fox owl bear wolf duck frog goat horse mouse rabbit tiger whale lion sheep bird fish snake pig".split()
+ANIMALS = (
+    "cat dog fox owl bear wolf duck frog goat horse mouse rabbit tiger whale lion sheep bird fish snake pig".split()
+)
 THINGS = (
     "lamp book key cup map coin bell box ring clock bag chair drum kite boat stone table phone laptop camera bicycle "
     "umbrella guitar pencil mirror bottle hat scarf watch radio"
@@ -50,7 +53,9 @@ PLACES = (
 ).split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
-UNITS = "meters kilometers miles feet grams kilograms pounds liters hours minutes celsius fahrenheit euros dollars".split()
+UNITS = (
+    "meters kilometers miles feet grams kilograms pounds liters hours minutes celsius fahrenheit euros dollars".split()
+)
 LANGUAGES = "English French German Spanish Italian Japanese Korean Chinese Arabic Portuguese Dutch Polish".split()
 ADJECTIVES = (
     "small big old new bright dark quiet loud fast slow heavy light warm cold clean broken simple kind brave happy sad "
@@ -101,17 +106,14 @@ def word(pen: Pen) -> str:
     return pen.coined() if kind < 0.9 else pen.coined(pen.choice((1, 2))) + pen.choice(ENDS)
 
 
-NATURAL = (
-    "{a} {n}|the {a} {n}|the {n} in the {p}|{n} and {m}|{a} {n} in the {p}|the {n} on floor {i}|{n} {i}|a {n} for {w}|{n} of {w}|new {n} for the {p}|{v} the {n}|{v} a {a} {n}"
-    "|{v} {w} about the {n}|the {n} [is broken|does not work|is too slow|has stopped|is empty|is jammed again|makes noise]|the {n} in the {p} [is broken|does not work|is cold|leaks]"
-)
+W = banks("words")
 
 
 def phrase(pen: Pen) -> str:
     """A few words, with or without sense."""
     if pen.chance(0.45):
         natural = pen.write(
-            NATURAL, a=pen.word(ADJECTIVES), n=pen.word(NOUNS), m=pen.word(NOUNS), p=pen.word(PLACES), i=pen.between(1, 20), w=pen.word(FIRST), v=pen.word(VERBS)
+            W["phrase"], a=pen.word(ADJECTIVES), n=pen.word(NOUNS), m=pen.word(NOUNS), p=pen.word(PLACES), i=pen.between(1, 20), w=pen.word(FIRST), v=pen.word(VERBS)
         )  # fmt: skip
         return articles(natural)
     return " ".join([word(pen) for _ in range(pen.between(2, 4))])
@@ -174,7 +176,9 @@ def clock(pen: Pen) -> str:
 
 def path(pen: Pen) -> str:
     folder = pen.choice(("", "", "/", f"{pen.coined(1)}/"))
-    return folder + (pen.coined() if pen.chance(0.6) else word(pen)) + pen.choice((".txt", ".py", ".md", ".csv", ".log"))
+    return (
+        folder + (pen.coined() if pen.chance(0.6) else word(pen)) + pen.choice((".txt", ".py", ".md", ".csv", ".log"))
+    )
 
 
 def thing(pen: Pen) -> str:
