@@ -76,7 +76,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, slow tests go first: what is left for the end is short, and keeps all of them busy."""
+    """With workers, what means guests in the host's own process is left out. With several processes, slow tests go
+    first: what is left for the end is short, and keeps all of them busy."""
+    if "SYMPHONY_TEST_WORKERS" in os.environ:
+        for item in items:
+            if (marker := item.get_closest_marker("without_workers")) is not None:
+                item.add_marker(pytest.mark.skip(marker.args[0]))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 

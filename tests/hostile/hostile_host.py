@@ -81,6 +81,12 @@ class Host:
         assert caught.value.message
         return caught.value
 
+    @property
+    def instances(self) -> int:
+        """Guests that have begun and not ended, here or in workers."""
+        crew = self.runtime.crew
+        return self.runtime.sandbox.live + (sum(len(worker.guests) for worker in crew.workers) if crew else 0)
+
     def answer(self) -> list[int]:
         """What `HEALTHY` must say, from the tokens alone."""
         tokens = list(QUESTION.encode())
@@ -108,7 +114,7 @@ class Host:
         core, processes = self.runtime.core, self.runtime._processes
 
         def busy() -> bool:
-            held = core._sessions or processes.live or processes._burials or self.runtime.sandbox.live
+            held = core._sessions or processes.live or processes._burials or self.instances
             return bool(held) or not core.idle()
 
         await until(lambda: not busy())

