@@ -18,14 +18,21 @@ from tiny.words import Value, articles, as_json, as_list, with_article
 
 W = banks("calls")
 OPENINGS = (
-    "|||Please |Can you |Could you |I need you to |I want you to |I would like you to |Hi! Please |Hello, can you |Help me to |Go ahead and |Would you |Now |Next, |It is time to |[Hi|Hey], |I want to |Let us |Will you "
+    "|||Please |Can you |Could you |I need you to |I want you to |I would like you to |Hi! Please |Hello, can you "
+    "|Help me to |Go ahead and |Would you |Now |Next, |It is time to |[Hi|Hey], |I want to |Let us |Will you "
     "|~Would you be so kind and |~Do me a favor and |~I would be grateful if you could |~What I want is that you "
 )
-ENDINGS = "|||| please|, please|, thanks| right now| now| if you can| if possible| for me| as soon as possible| today|, thank you|. Thanks!| later today|~, if it is no trouble|~ before I forget|~, I am in a hurry|~, nothing else| when you have a moment| at once"
+ENDINGS = (
+    "|||| please|, please|, thanks| right now| now| if you can| if possible| for me| as soon as possible| today"
+    "|, thank you|. Thanks!| later today|~, if it is no trouble|~ before I forget|~, I am in a hurry|~, nothing else"
+    "| when you have a moment| at once"
+)
 HEADS = (
     "You can call tools.\n<tools>\n{t}\n</tools>", "You are a helpful assistant.\n\n# Tools\n<tools>\n{t}\n</tools>",
-    'Tools you may use:\n<tools>\n{t}\n</tools>\nTo use one, write <tool_call>{{"name": ..., "arguments": ...}}</tool_call>.',
+    "Tools you may use:\n<tools>\n{t}\n</tools>\n"
+    'To use one, write <tool_call>{{"name": ..., "arguments": ...}}</tool_call>.',
 )  # fmt: skip
+PREFIXES = ("do", "run", "my", "api", "current", "fetch")
 NO_TOOL = "I have no tool for that."
 Schema = dict[str, Any]
 Asked = tuple[Schema, str, dict[str, Any]]
@@ -49,9 +56,8 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
     if tool.free and pen.chance(0.3) and not pen.plain:
         text = pen.ask(tool.free, **shown)
         for key in given.keys() - tool.parameters.keys():
-            text = f"{text.rstrip('.?')} {pen.write(given[key].says, v=shown[key])}{text[-1] if text[-1] in '.?' else ''}".replace(
-                " ,", ","
-            )
+            end = text[-1] if text[-1] in ".?" else ""
+            text = f"{text.rstrip('.?')} {pen.write(given[key].says, v=shown[key])}{end}".replace(" ,", ",")
         return text if tool.free and text[0].islower() and text.startswith(tuple(shown.values())) else upper_first(text)
     keys = list(given) if tool.fixed or pen.plain else pen.shuffled(list(given))
     parts = [pen.write(given[key].says, v=shown[key]) for key in keys]
@@ -113,7 +119,8 @@ def _renamed(
             verb, _, rest = title.partition("_")
             rest = rest or verb
             title = pen.choice((
-                title.replace("_", ""), title + "_v2", title.replace("_", "-"), verb + upper_first(rest), f"{pen.choice(('do', 'run', 'my', 'api', 'current', 'fetch'))}_{rest}",
+                title.replace("_", ""), title + "_v2", title.replace("_", "-"), verb + upper_first(rest),
+                f"{pen.choice(PREFIXES)}_{rest}",
                 f"{verb}_current_{rest}", f"{pen.coined()}_{rest}", pen.coined(), rest, f"{verb}.{rest}",
             ))  # fmt: skip
     properties: Schema = {}

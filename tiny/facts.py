@@ -60,8 +60,8 @@ class Told:
 def _verbs(text: str) -> list[tuple[str, str, str]]:
     """Base, past, participle: `write/wrote/written`, `find/found`, `clean`."""
     found: list[tuple[str, str, str]] = []
-    for word in text.split():
-        base, *forms = word.split("/")
+    for verb in text.split():
+        base, *forms = verb.split("/")
         past = forms[0] if forms else base + ("d" if base.endswith("e") else "ed")
         found.append((base, past, forms[1] if len(forms) > 1 else past))
     return found
@@ -116,7 +116,7 @@ def event(pen: Pen, action: tuple[str, str, str] | None = None) -> Told:
         where=f" {where}" if where else "",
         when=f" {when}" if when else "",
         When=f"{upper_first(when)}{pen.choice((', ', ' '))}" if when else "",
-        adverb=pen.write(" [quickly|again|at once|with care|without help|once more|slowly|for the first time|~bit by bit]"),
+        adverb=f" {pen.write(W['adverbs'])}",
         aside=pen.write(W["aside"], j=pen.word(JOBS), c=city(pen), f=pen.word(FOOD)),
         aside2=pen.write(W["thing aside"], k=pen.word(COLORS)),
         other=pen.write(W["besides"], c=city(pen), a=with_article(pen.word(THINGS))),
@@ -178,7 +178,7 @@ def statement(pen: Pen, index: int | None = None) -> Told:
     asks = relation.asks
     if asks == "{q}":
         verb = next((base for said, base in HOURS.items() if said in text), "open")
-        asks = f"When does the {{p}} {verb}?|[At what time|What time] does the {{p}} {verb}?|~From which hour on is the {{p}} to {verb}?"
+        asks = W["hours"].replace("{verb}", verb)
     question = Question(
         (index, *(values[key] for key in relation.of if key in values)), asks, relation.answer.format_map(values)
     )

@@ -1,4 +1,7 @@
-"""Lists and text: turned round, counted, sorted, formed; a class for a text; sequences. It knows nothing of documents."""
+"""Lists and text: turned round, counted, sorted, formed; a class for a text; sequences.
+
+It knows nothing of documents.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def more_lists(pen: Pen) -> Turns:
         return [("user", ask), ("assistant", f"{shown}, {new}")]
     if kind == 4:
         if pen.chance(0.4):
-            items = [item for item in pen.some(list(words.CAPITALS), 2)][:6]
+            items = pen.some(list(words.CAPITALS), 2)[:6]
             shown = ", ".join(items)
         ask = pen.ask(W["number"], s=shown)
         return [("user", ask), ("assistant", "\n".join(f"{n}. {item}" for n, item in enumerate(items, 1)))]
@@ -154,10 +157,7 @@ def text_operations(pen: Pen) -> Turns:
     return [("user", ask), ("assistant", " ".join(new if each == old else each for each in text))]
 
 
-GOOD = (
-    "great good wonderful lovely excellent nice perfect amazing beautiful fantastic superb brilliant delicious helpful friendly comfortable reliable pleasant delightful charming"
-).split()
-BAD = "bad terrible awful poor horrible ugly boring broken disappointing rude useless dirty slow cold noisy faulty dreadful annoying overpriced weak".split()
+GOOD, BAD = W["good"].split(), W["bad"].split()
 ROUTES = ("math", "weather", "email", "chat")
 
 

@@ -80,25 +80,10 @@ FIELDS = _fields()
 SUBJECTS = {
     label: (_maker(said), entry.text()) for entry in entries("subjects") for label, said in [entry.head.split(", ")]
 }
-KINDS = [kind.split() for kind in (
-    "name age city job hobby", "name company phone email", "name age birthday city phone", "name email city job company",
-    "order_id item quantity price customer date", "order_id color item status customer", "invoice_number issuer total date due_date",
-    "flight from to gate time", "train from to time price", "guest hotel nights room city", "title author year pages language",
-    "title director year rating minutes", "sensor temperature battery status place", "host ip port status", "pet species age owner color",
-    "recipe minutes servings price", "meeting date time room organizer", "tracking_number weight sender recipient status",
-    "car brand color year price owner", "event date time place price", "address rooms rent owner city",
-    "ticket_id customer product priority status", "student subject grade age email", "company founder employees city year",
-    "document author date pages tag", "player score age city", "guest dish guests time phone", "event month place organizer",
-    "product stars author", "city temperature humidity",
-)]  # fmt: skip
+KINDS = [row.split() for row in entries("kinds")[0].rows()]
 WHOLE = banks("whole")
-ALIASES = {
-    "name": "full_name person", "city": "town location home", "job": "profession occupation", "email": "mail email_address",
-    "phone": "phone_number tel", "company": "organization employer firm", "price": "cost amount", "quantity": "count qty",
-    "customer": "client buyer", "date": "day", "total": "sum total_amount amount", "from": "origin departure", "to": "destination arrival",
-    "time": "start start_time", "author": "writer", "status": "state", "product": "item article", "place": "location venue",
-    "age": "years", "temperature": "degrees", "year": "published", "title": "name", "item": "product article", "issuer": "company sender",
-}  # fmt: skip
+ALIASES = banks("keys")
+"""Other keys that one may ask for."""
 MAKERS: dict[str, Maker] = {label: field.make for label, field in FIELDS.items()} | {
     s: m for s, (m, _) in SUBJECTS.items()
 }
@@ -154,7 +139,8 @@ def described(pen: Pen, subject: str, shown: str, fields: Record) -> str:
         )
     elif shape == 3:
         text = pen.write(W["presented"])
-        text += f" {shown[0].lower() + shown[1:] if shown.startswith(('The ', 'Our ')) else shown}, {relative} {as_list(clauses)}."
+        named = shown[0].lower() + shown[1:] if shown.startswith(("The ", "Our ")) else shown
+        text += f" {named}, {relative} {as_list(clauses)}."
         if beside:
             text += f" ({', '.join(beside)})"
     else:

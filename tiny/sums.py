@@ -85,13 +85,14 @@ def _story(pen: Pen, sign: str, a: int, b: int) -> str:
         wordings = wordings.replace("{G}", PAST[first])
     else:
         wordings = wordings.replace("had {a} {t}[ and|, then {w}|. {w}] {G}", "has {a} {t} and {g}")
-    return upper_first(
-        pen.ask(wordings, a=a, b=b, t=things, w=who, m=other, g=verb, l=pen.write(W["lost"]), p=pen.word(words.PLACES), q=question, wq=of_who, me=mine)
-    )  # fmt: skip
+    asked = {"q": question, "wq": of_who, "me": mine}
+    lost, place = pen.write(W["lost"]), pen.word(words.PLACES)
+    return upper_first(pen.ask(wordings, a=a, b=b, t=things, w=who, m=other, g=verb, l=lost, p=place, **asked))
 
 
 PAST = {
-    "gives": "gave away", "eats": "ate", "loses": "lost", "sells": "sold", "uses": "used", "breaks": "broke", "drops": "dropped", "spends": "spent", "returns": "returned",
+    "gives": "gave away", "eats": "ate", "loses": "lost", "sells": "sold", "uses": "used", "breaks": "broke",
+    "drops": "dropped", "spends": "spent", "returns": "returned",
     "forgets": "forgot",
 }  # fmt: skip
 
@@ -100,10 +101,8 @@ def in_words(pen: Pen) -> Turns:
     """Sums and differences in words, of any size."""
     a, b = pair(pen)
     sign = "-" if pen.chance(0.7) else "+"
-    if pen.chance(0.35):
-        ask = pen.ask(W["taken"] if sign == "-" else W["added"], a=a, b=b)
-    else:
-        ask = _story(pen, sign, a, b)
+    plain = pen.chance(0.35)
+    ask = pen.ask(W["taken" if sign == "-" else "added"], a=a, b=b) if plain else _story(pen, sign, a, b)
     return [("user", ask), ("assistant", str(a - b if sign == "-" else a + b))]
 
 

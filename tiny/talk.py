@@ -96,9 +96,13 @@ def story(pen: Pen) -> Turns:
         pen.choice("small kind brave quiet old young".split()),
         pen.choice("happy sad tired proud curious".split()),
     )
+    when = pen.choice(("morning", "evening", "day", "night"))
+    gift = with_article(pen.word(words.FRUIT))
     text = (
-        f"{hero} was {with_article(kind)} {animal} who lived near the {home}. One {pen.choice(('morning', 'evening', 'day', 'night'))} {hero} lost {lost}. {hero} looked in the {there} but the {item} was not there. "
-        f'Then {friend} came and said: "I saw your {item} in the {home}." They walked to the {home} together and found the {color} {item}. {hero} was {mood} and gave {friend} {with_article(pen.word(words.FRUIT))}.'
+        f"{hero} was {with_article(kind)} {animal} who lived near the {home}. One {when} {hero} lost {lost}. "
+        f"{hero} looked in the {there} but the {item} was not there. Then {friend} came and said: "
+        f'"I saw your {item} in the {home}." They walked to the {home} together and found the {color} {item}. '
+        f"{hero} was {mood} and gave {friend} {gift}."
     )
     shape = pen.random.random()
     if shape < 0.4:
@@ -107,8 +111,12 @@ def story(pen: Pen) -> Turns:
         return [("user", pen.ask(W["story asks"], n=hero, a=animal, aa=with_article(animal))), ("assistant", text)]
     if shape < 0.7:
         asked = pen.some([
-            ("Who lost the {o}?|Whose {o} was lost?", hero), ("Who is the story about?|[What|Who] is this about?", hero), ("What did {n} lose?|What was lost[ by {n}|]?", lost),
-            ("Who helped {n}?|Who [came|found out where it was]?", friend), ("Where did they find it?|Where was the {o}[ found|]?", f"in the {home}"), ("How did {n} feel[ in the end|]?", mood),
+            ("Who lost the {o}?|Whose {o} was lost?", hero),
+            ("Who is the story about?|[What|Who] is this about?", hero),
+            ("What did {n} lose?|What was lost[ by {n}|]?", lost),
+            ("Who helped {n}?|Who [came|found out where it was]?", friend),
+            ("Where did they find it?|Where was the {o}[ found|]?", f"in the {home}"),
+            ("How did {n} feel[ in the end|]?", mood),
         ], 1)[:4]  # fmt: skip
         turns: Turns = []
         for wording, due in asked:

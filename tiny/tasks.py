@@ -198,7 +198,8 @@ def recall(pen: Pen, entries: int = 0, rounds: int = 1) -> Turns:
 
 
 TABLE_LINES = (
-    ("{k}: {v}", "\n"), ("{k} = {v}", "\n"), ("- {k} -> {v}", "\n"), ("The {k} is {v}.", " "), ("the {k} is {v}", ", "), ("{k}: {v}", "; "), ("{k}: {v}", ", "), ("{k} {v}", "\n"),
+    ("{k}: {v}", "\n"), ("{k} = {v}", "\n"), ("- {k} -> {v}", "\n"), ("The {k} is {v}.", " "), ("the {k} is {v}", ", "),
+    ("{k}: {v}", "; "), ("{k}: {v}", ", "), ("{k} {v}", "\n"),
 )  # fmt: skip
 
 
@@ -229,8 +230,10 @@ def long_recalls(pen: Pen) -> Turns:
 
 def filler(pen: Pen) -> str:
     return pen.write(
-        W["fillers"], n=words.name(pen), m=words.name(pen), p=pen.word(words.PLACES), a=pen.word(words.ANIMALS), d=pen.word(words.ADJECTIVES), o=pen.word(words.THINGS),
-        c=pen.word(words.COLORS), t=pen.choice(("morning", "evening", "night", "afternoon")), f=pen.word(words.FOOD),
+        W["fillers"], n=words.name(pen), m=words.name(pen), p=pen.word(words.PLACES),
+        a=pen.word(words.ANIMALS),
+        d=pen.word(words.ADJECTIVES), o=pen.word(words.THINGS), c=pen.word(words.COLORS),
+        t=pen.choice(("morning", "evening", "night", "afternoon")), f=pen.word(words.FOOD),
     )  # fmt: skip
 
 

@@ -93,14 +93,10 @@ def _tool(entry: Entry) -> Tool:
         one_of = tuple(make.split("/")) if "/" in make else ()
         parameter = Parameter(OWN[make] if make in OWN else maker(make), says, kind, one_of)
         (extra if key.endswith("?") else parameters)[key.rstrip("?")] = parameter
-    texts = [entry.text(kind) for kind in ("does", "asks", "free")]
-    return Tool(name, description, parameters, extra, *texts, entry.head.endswith(ORDERED))
+    does, asks, free = (entry.text(kind) for kind in ("does", "asks", "free"))
+    return Tool(name, description, parameters, extra, does, asks, free, entry.head.endswith(ORDERED))
 
 
 TOOLS = [_tool(entry) for entry in entries("tools", ("takes", "does", "asks", "free"))]
-ALIASES = {
-    "city": "location place town city_name", "query": "q search keywords text", "to": "recipient address email", "minutes": "duration time length", "expression": "expr formula input",
-    "path": "file filename file_path", "user_id": "id uid user", "order_id": "id order number", "language": "lang target target_language", "text": "content message body", "date": "day when",
-    "person": "name attendee who", "title": "subject summary name", "room": "location place", "origin": "from start from_city", "destination": "to end to_city", "unit": "units scale",
-    "restaurant": "name place", "people": "guests persons", "artist": "singer band", "song": "title track", "symbol": "ticker stock", "amount": "sum value", "task": "item text",
-}  # fmt: skip
+ALIASES = banks("parameters")
+"""Other names for an argument."""

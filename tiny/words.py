@@ -113,7 +113,8 @@ def phrase(pen: Pen) -> str:
     """A few words, with or without sense."""
     if pen.chance(0.45):
         natural = pen.write(
-            W["phrase"], a=pen.word(ADJECTIVES), n=pen.word(NOUNS), m=pen.word(NOUNS), p=pen.word(PLACES), i=pen.between(1, 20), w=pen.word(FIRST), v=pen.word(VERBS)
+            W["phrase"], a=pen.word(ADJECTIVES), n=pen.word(NOUNS), m=pen.word(NOUNS), p=pen.word(PLACES),
+            i=pen.between(1, 20), w=pen.word(FIRST), v=pen.word(VERBS)
         )  # fmt: skip
         return articles(natural)
     return " ".join([word(pen) for _ in range(pen.between(2, 4))])
@@ -252,19 +253,20 @@ def as_json(value: object, compact: bool = False) -> str:
 
 
 BANKS = {
-    "JOBS": JOBS, "PLACES": PLACES, "COLORS": COLORS, "ANIMALS": ANIMALS, "THINGS": THINGS, "FOOD": FOOD, "MONTHS": MONTHS, "DAYS": DAYS,
-    "LANGUAGES": LANGUAGES, "UNITS": UNITS,
+    "JOBS": JOBS, "PLACES": PLACES, "COLORS": COLORS, "ANIMALS": ANIMALS, "THINGS": THINGS, "FOOD": FOOD,
+    "MONTHS": MONTHS, "DAYS": DAYS, "LANGUAGES": LANGUAGES, "UNITS": UNITS,
 }  # fmt: skip
 MAKERS: dict[str, Maker] = {
     make.__name__: make
     for make in (
-        name, full_name, person, city, word, phrase, title, company, code, number, amount, price, email, phone, date, clock, path, thing, key, anything,
+        name, full_name, person, city, word, phrase, title, company, code, number, amount, price, email,
+        phone, date, clock, path, thing, key, anything,
     )
 }  # fmt: skip
 
 
 def maker(said: str) -> Maker:
-    """What a file of wordings calls so: `city`, `JOBS` (one of a bank), `1..99`, `up/down` (all known), words of a bank."""
+    """What a file of wordings calls so: `city`, `JOBS` (one of a bank), `1..99`, `up/down` (all known), some words."""
     low, dots, high = said.partition("..")
     if dots:
         return within(int(low), int(high))
