@@ -8,6 +8,7 @@ models.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,10 @@ def train_tokenizer(vocab: int, documents: int) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator((rendered(dialogue(f"tokenizer/{i}")) for i in range(documents)), trainer)
-    return tokenizer
+    made = json.loads(tokenizer.to_str())
+    for token in made["added_tokens"]:
+        token["special"] = token["content"] in SPECIAL[: END + 1]  # the others are part of what an answer says
+    return Tokenizer.from_str(json.dumps(made))
 
 
 def load(path: Path) -> Any:

@@ -67,6 +67,12 @@ def test_a_batch_of_tiny_documents_ends_with_nothing(vocabulary: Path, monkeypat
     assert packed.bounds[-1] == 6000
 
 
+def test_calls_and_thoughts_are_part_of_an_answer(vocabulary: Path) -> None:
+    known = tokens.load(vocabulary)
+    said = "<think>1 + 1 = 2</think><tool_call>{}</tool_call>"
+    assert known.decode(known.encode(f"{said}<|im_end|>").ids) == said
+
+
 def test_what_the_assistant_writes_weighs_more(vocabulary: Path) -> None:
     known = tokens.load(vocabulary)
     encoded = known.encode("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n")
