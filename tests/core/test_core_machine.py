@@ -31,6 +31,7 @@ from naive_victims import watch
 from symphony.core.config import CoreConfig
 from symphony.core.core import Core
 from symphony.core.depot import DiskLimits
+from symphony.core.guess import TOP_SCORE
 from symphony.core.messages import Chunk, GenerateOptions, Readings
 from symphony.core.operation import Transfer
 from symphony.engine.contents import Entry
@@ -58,6 +59,7 @@ TENANTS = ("ann", "bob")
 PATHS = ("/a", "/b", "/d/a", "/shared/a", "/shared/b")
 PICK = st.integers(0, 1 << 16)
 TOKENS = st.lists(st.integers(0, 1), min_size=1, max_size=13)  # two ids: prefixes meet often
+FOLLOWED = Readings(sample=GREEDY, top_k=1)
 LONGEST_WAIT = 20.0
 """Virtual seconds, in which there are a thousand of the slowest steps."""
 
@@ -192,7 +194,10 @@ class Machine(RuleBasedStateMachine):
         self.count()
 
     def count(self) -> None:
-        room = self.core._loops["fake"].room
+        loop = self.core._loops["fake"]
+        room = loop.room
+        self.seen["guesses asked for"] += loop.guessed
+        self.seen["guesses that were right"] += loop.guessed_right
         self.seen["preemptions"] += room.preemptions
         self.seen["dropped"] += room.tiers.dropped_tokens
         self.seen["stowed"] += room.tiers.stowed_pages
@@ -558,6 +563,22 @@ class Machine(RuleBasedStateMachine):
         self.start_op(Job("pred", session, handle, op, shadow, entries=entries, wanted=wanted), coroutine, wait)
 
     @precondition(lambda self: self.handles)
+    @rule(pick=PICK, count=st.integers(1, 5), right=st.booleans(), wait=st.booleans())
+    def follow(self, pick: int, count: int, right: bool, wait: bool) -> None:
+        """Choose the most probable token again and again, which the core guesses; the last one may be another."""
+        session, handle, shadow = self.pick(pick)
+        self.core._sessions[session].files[handle].score = TOP_SCORE
+        for left in reversed(range(count)):
+            if shadow.job is not None or not shadow.entries:
+                return
+            token = self.engine.greedy_after(shadow.entries) if left or right else 0
+            entries = shadow.after([token])
+            op = next(self.ids)
+            coroutine = self.core.pred(session, handle, op, [token], (0,), FOLLOWED)
+            job = Job("pred", session, handle, op, shadow, entries=entries, wanted=[self.engine.greedy_after(entries)])
+            self.start_op(job, coroutine, wait or left > 0)
+
+    @precondition(lambda self: self.handles)
     @rule(pick=PICK, wait=st.booleans())
     def ask_again(self, pick: int, wait: bool) -> None:
         session, handle, shadow = self.pick(pick)
@@ -866,6 +887,7 @@ def test_that_was_enough() -> None:
     print(dict(sorted(seen.items())))
     assert seen["steps"] >= 10_000
     assert seen["launched ahead"] >= 250
+    assert seen["guesses asked for"] >= 50
     assert seen["generations that ended with stop-token"] >= 100
     for what in ("recalled", "stowed", "cleaned", "dropped", "landed", "failed"):
         assert seen[what] >= 100, what

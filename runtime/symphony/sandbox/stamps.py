@@ -123,14 +123,22 @@ class StampEmitter:
 
     def _record(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
         record, data = self._source.fresh(), self._source.fresh()
-        shape.append(f"{record} = {value}")
+        fields = tuple(_field(of, i) for i in range(len(of[1])))
+        names = [self._source.fresh() for _ in fields]
+        # A guest's record may have trailing options that this host does not know yet: they are none.
+        got = [
+            f"getattr({record}, {field!r}, None)" if t[0] == "option" else f"{record}.{field}"
+            for field, (_, t) in zip(fields, of[1], strict=True)
+        ]
+        shape += [
+            f"{record} = {value}",
+            f"if {self._source.constant(_Tuples(fields))}[{record}.__class__]: {', '.join(names)}, = {record}",
+            f"else: {', '.join(names)}, = {', '.join(got)},",
+        ]
         self._locate.append(f"{data} = Q(M, {place}+16)[0]")
         parts: list[str] = []
-        for i, (_, t) in enumerate(of[1]):
-            # A guest's record may have trailing options that this host does not know yet: they are none.
-            field = _field(of, i)
-            got = f"getattr({record}, {field!r}, None)" if t[0] == "option" else f"{record}.{field}"
-            parts += self._value(shape, fill, t, got, f"{data}+{ENTRY_BYTES * i + ENTRY_VALUE}")
+        for i, (name, (_, t)) in enumerate(zip(names, of[1], strict=True)):
+            parts += self._value(shape, fill, t, name, f"{data}+{ENTRY_BYTES * i + ENTRY_VALUE}")
         return parts
 
     def _option(self, shape: Lines, fill: Lines, of: Type, value: str, place: str) -> list[str]:
@@ -148,6 +156,18 @@ class StampEmitter:
         fill += [f"if {full}:", *indent(inner_fill)]
         outer += [f"if {full}:", *indent(inner), f"else: p += {[0] * (self._places - before)}"]
         return [full, *parts]
+
+
+class _Tuples(dict[type, bool]):
+    """class -> whether its objects are tuples of exactly these fields, in this order: read at once, not one by one."""
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def __missing__(self, kind: type) -> bool:
+        found = self[kind] = issubclass(kind, tuple) and getattr(kind, "_fields", None) == self._fields
+        return found
 
 
 def _with(shape: Lines, otherwise: str) -> Lines:
