@@ -322,6 +322,8 @@ RESIDENCE_FACTOR = 8.0
 """...and at least so many times what its way out and back takes."""
 MOVE_PAGES = 512
 """Pages of one move between device and host; more go one move after the other."""
+RESUMED_FILES = 32
+"""Files of a process, the last ones that it opened, whose K/V is brought back when it goes on."""
 
 # --- batches ----------------------------------------------------------------------------------------------------------
 STEP_TOKENS = 2048

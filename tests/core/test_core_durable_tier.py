@@ -13,7 +13,7 @@ import pytest
 from core.core_harness import run, settle
 from core.durable_harness import Durable, life
 from store.store_disk import Call, MemoryDisk, crash
-from symphony.core import moves
+from symphony.core import core, moves
 from symphony.engine.contents import Entry, computed, shifted
 from symphony.errors import NoSpace
 from symphony.store.records import Format, Record
@@ -355,3 +355,20 @@ async def test_a_bug_in_the_books_of_a_move_leaks_nothing(caplog: pytest.LogCapt
         assert bugs == 2
         h.core.check_integrity()
     assert caplog.text.count("finishing a move of K/V failed") == 2
+
+
+@run
+async def test_who_goes_on_with_many_files_has_the_last_ones_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "RESUMED_FILES", 2)
+    async with small(MemoryDisk(), host_pages=0) as h:
+        one = h.core.open_session("t")
+        files = await fill(h, one, 4)
+        for file in files:
+            await h.core.advise(one, file, "dont-need")
+        while h.core._loops["fake"].room.moves():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.001)
+        assert await tiers(h, one, files) == ["disk"] * 4
+        h.core.resume(one)
+        while h.core._loops["fake"].room.moves():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.001)
+        assert await tiers(h, one, files) == ["disk", "disk", "device", "device"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from itertools import islice
 from math import inf
 
 from symphony.core.checks import check_context, check_options
@@ -44,7 +45,7 @@ from symphony.kvfs.modes import READ, WRITE, Principal, require
 from symphony.kvfs.names_integrity import check_names
 from symphony.kvfs.transfer import Run, append_runs, extract_runs
 from symphony.pace import Pace
-from symphony.param import ASSUMED_MOVE_BYTES, MAX_SURVEY_PAGES, STEP_TOKENS_GPU
+from symphony.param import ASSUMED_MOVE_BYTES, MAX_SURVEY_PAGES, RESUMED_FILES, STEP_TOKENS_GPU
 from symphony.sched.batch import BatchLimits, BatchScheduler
 from symphony.store.store import Store
 
@@ -266,10 +267,11 @@ class Core(Predicting):
             raise Invalid(f"there is no advice {what!r}", "use will-need or dont-need")
 
     def resume(self, session: int) -> None:
-        """The process has what it waited for, something else than the model: its files come back before it asks."""
+        """The process has what it waited for, something else than the model: its files come back before it asks, the
+        last `RESUMED_FILES` that it opened."""
         found = self._sessions.get(session)
         if found is not None and (self._kvfs.stowed or self._kvfs.loose):
-            for handle in found.files.values():
+            for handle in islice(reversed(found.files.values()), RESUMED_FILES):
                 handle.loop.room.prefetch(handle.file)
 
     # ---- generations ---------------------------------------------------------------------------------------------

@@ -173,6 +173,7 @@ class Mover:
 
     def _finish(self, move: Move, done: bool) -> None:
         valid = move.file.move is move
+        move.damaged |= any(other.damaged for other in move.needs)
         self._tiers.finish(move, done)
         if not move.out:
             move.file.resident = self._clock()
@@ -192,7 +193,7 @@ class Mover:
             if len(whole) < len(contents):
                 _log.error("K/V on disk is damaged: a file of %s, %d tokens, %s", file.tenant, file.length, arena.model)
                 move.damaged = True
-                self._cut(move, len(move.image.slots) - count + start + contents.index(None))
+                self._cut(move, move.image.slots.index(part[contents.index(None)][0]))
                 return False
             try:
                 await self._engine.write([page for _, page in part], whole)

@@ -275,7 +275,7 @@ class Room:
 
     def _fetch(self, operation: Operation, spare: int) -> bool:
         file = operation.file
-        if self._barred(operation, True) or self._is_fetched(operation):
+        if self._barred(operation, True):
             return False
         while (missing := self.tiers.fetch(file, operation.reach(), spare)) is not None:
             if not self._make_room(operation, missing):
@@ -283,21 +283,6 @@ class Room:
         if file.move is not None and file.image is not None:
             count = file.image.entries - file.computed
             self._fetches[file.move] = operation, 0 if file in self._kvfs.loose else count  # it was there before
-        return False
-
-    def _is_fetched(self, operation: Operation) -> bool:
-        """What the operation needs next comes from disk for another fork: it is found in the cache afterwards."""
-        file, image, size = operation.file, operation.file.image, self._arena.page_size
-        index, limit = file.computed // size, operation.reuse_limit()
-        if file.derived is not None or image is None or (index + 1) * size > min(image.entries, limit):
-            return False
-        for move in self._fetches:
-            there = move.image
-            if there is None or move.file.derived is not None or move.tenant != file.tenant:
-                continue
-            first = len(there.slots) - len(move.loads)
-            if first <= index < there.entries // size and there.slots[index] == image.slots[index]:
-                return True
         return False
 
     def _reused(self, operation: Operation, count: int) -> None:

@@ -92,6 +92,7 @@ class Arena:
         "costs",
         "digest",
         "disk",
+        "disk_of_page",
         "freed",
         "host",
         "idle_slots",
@@ -101,6 +102,7 @@ class Arena:
         "own_disk",
         "own_pages",
         "own_slots",
+        "page_of_disk",
         "page_of_slot",
         "page_size",
         "pool",
@@ -143,6 +145,10 @@ class Arena:
         self.page_of_slot: dict[int, int] = {}
         self.idle_slots: dict[int, None] = {}
         """Slots without references that have twins, oldest first."""
+        self.page_of_disk: dict[int, int] = {}
+        """Full pages that were read from disk, by the slot: who wants the same has them..."""
+        self.disk_of_page: dict[int, int] = {}
+        """...and the other way round."""
         self.copying: list[Copying] = []
         """Page copies that have not retired; each holds a reference of the file's tenant on its source."""
         self.coming = 0
@@ -252,8 +258,22 @@ class Arena:
         self.slot_of_page[page] = slot
         self.page_of_slot[slot] = page
 
+    def read_from(self, page: int, slot: int) -> None:
+        """A page with references, all of whose entries are those of that slot on disk."""
+        self.forget_disk(slot)
+        self.page_of_disk[slot] = page
+        self.disk_of_page[page] = slot
+
+    def forget_disk(self, slot: int) -> None:
+        """The slot on disk is about to hold something else, or the page that was read from there."""
+        page = self.page_of_disk.pop(slot, None)
+        if page is not None:
+            del self.disk_of_page[page]
+
     def part(self, page: int) -> None:
         """The page is about to change, or to go."""
+        if page in self.disk_of_page:
+            self.forget_disk(self.disk_of_page[page])
         slot = self.slot_of_page.pop(page, None)
         if slot is not None:
             del self.page_of_slot[slot]

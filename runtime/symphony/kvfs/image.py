@@ -29,4 +29,5 @@ class Image(NamedTuple):
 def unref_image(arena: Arena, slots: Sequence[int], tenant: str) -> None:
     """One reference less on slots of the disk; those without one are free."""
     for slot in arena.disk.unref(slots, tenant):
+        arena.forget_disk(slot)
         arena.disk.give(slot)

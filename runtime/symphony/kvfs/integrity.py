@@ -88,6 +88,11 @@ def _cache(arena: Arena) -> Iterable[str]:
         yield f"{arena.model}: an unreferenced page is kept although nothing can find it"
     if {slot: page for page, slot in arena.slot_of_page.items()} != arena.page_of_slot:
         yield f"{arena.model}: the twins' two directions differ"
+    if {slot: page for page, slot in arena.disk_of_page.items()} != arena.page_of_disk:
+        yield f"{arena.model}: the two directions of what was read from disk differ"
+    for page, slot in arena.disk_of_page.items():
+        if not (refs[page] or page in cache.idle) or not arena.disk.refs[slot]:
+            yield f"{arena.model}: page {page} was read from slot {slot} on disk, and one of them is free"
     if not arena.idle_slots.keys() <= arena.page_of_slot.keys():
         yield f"{arena.model}: an unreferenced slot is kept although no page holds the same"
     for page, slot in arena.slot_of_page.items():

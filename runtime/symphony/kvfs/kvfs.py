@@ -498,6 +498,8 @@ class Kvfs:
         del file.tokens[length:]
         file.computed = min(file.computed, length)
         keep = arena.pages_for(file.computed)
+        if file.computed % arena.page_size and keep <= len(file.pages) and file.pages[keep - 1] in arena.disk_of_page:
+            arena.forget_disk(arena.disk_of_page[file.pages[keep - 1]])  # it goes on in the middle of the page
         if keep < len(file.pages):
             arena.unref(file.pages[keep:], file.tenant)
             del file.pages[keep:]

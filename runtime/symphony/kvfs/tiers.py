@@ -4,7 +4,7 @@ A *move* copies whole pages between device pages and host slots, beside the step
 the file may be forked, cut or closed meanwhile; what cuts the file off from its move sets `file.move` to None, and the
 move then only cleans up after itself. Per file (semantics 19):
 
-    fetch     disk -> device; likewise, behind what the prefix cache had; the image stays
+    fetch     disk -> device; likewise, behind what the prefix cache had; the image stays; forks share what is read
     spill     device -> disk where the host is full, host -> disk ahead of need (spill.py)
     stow      device -> host; the file keeps its pages until the move is over
     clean     likewise, but the file stays: should it have to leave later, it can at once
@@ -52,6 +52,8 @@ class Tiers:
         """Pages that a move copies now: to which slot."""
         self._arriving: dict[int, tuple[int, Move]] = {}
         """Slots that a move copies now: to which page."""
+        self._reading: dict[int, tuple[int, Move]] = {}
+        """Slots on disk of which a move reads all: likewise."""
 
     # ---- off the device ------------------------------------------------------------------------------------------
     def discard(self, file: File) -> bool:
@@ -282,21 +284,41 @@ class Tiers:
         self.kvfs.trim(file)
         total = arena.pages_for(max(upto, image.entries))
         self.kvfs.check_fits(file, total, upto)
-        have = file.computed // arena.page_size
-        missing = self.kvfs.shortage(file, total - have, spare)
+        have, full = file.computed // arena.page_size, image.entries // arena.page_size
+        move = Move(file, file.tenant, False, [], [], [], set(), image=image)
+        known = {
+            index: page
+            for index, slot in enumerate(image.slots[:full])
+            if index >= have and (page := self._page_read(slot, move)) is not None
+        }
+        cached = sum([not arena.pool.refs[page] for page in known.values()])
+        missing = self.kvfs.shortage(file, total - have - len(known) + cached, spare)
         if missing:
             return missing
         arena.ref(file.pages[:have], file.tenant)
-        fresh = arena.take(total - have, file.tenant)
+        for page in known.values():
+            arena.hold(page, file.tenant)
+        fresh = iter(arena.take(total - have - len(known), file.tenant))
+        pages = [known[index] if index in known else next(fresh) for index in range(have, total)]
         if arena.freed:
-            arena.freed = [page for page in arena.freed if page not in fresh]
-        move = Move(file, file.tenant, False, file.pages[:have] + fresh, [], [], set(), image=image)
-        move.loads = list(zip(image.slots[have:], fresh, strict=False))
+            arena.freed = [page for page in arena.freed if page not in pages]
+        move.pages = file.pages[:have] + pages
+        reads = [index for index in range(have, len(image.slots)) if index not in known]
+        move.loads = [(image.slots[index], move.pages[index]) for index in reads]
+        self._reading.update({image.slots[index]: (move.pages[index], move) for index in reads if index < full})
         arena.disk.ref(image.slots, file.tenant)
         file.move = move
         self.kvfs.note(file)
         self.waiting.append(move)
         return None
+
+    def _page_read(self, slot: int, move: Move) -> int | None:
+        """The page that holds what the slot on disk holds, or will when another move is over: forks share it."""
+        if slot in self._reading:
+            page, other = self._reading[slot]
+            move.needs.add(other)
+            return page
+        return self.arena.page_of_disk.get(slot)
 
     def _page_of(self, slot: int, move: Move) -> int | None:
         """The page that holds the same as the slot, or will when another move is over."""
@@ -334,11 +356,16 @@ class Tiers:
             self.spill.landed(move, valid)
         elif valid and move.out:
             self._left(move)
-        elif valid and move.image is not None:
-            self._fetched(move, move.image)
+        elif move.image is not None:
+            part = move.image.slots[-1] if move.image.entries % self.arena.page_size else None
+            for slot, page in move.loads:
+                if slot != part:
+                    self.arena.read_from(page, slot)
+            if valid:
+                self._fetched(move, move.image)
         elif valid:
             self._arrived(move)
-        elif move.clean and move.image is None:
+        elif move.clean:
             self.cleaned_pages += len(move.copies)
             self._twin(move)
 
@@ -359,6 +386,9 @@ class Tiers:
                 del self._leaving[page]
             if self._arriving.get(slot) == (page, move):
                 del self._arriving[slot]
+        for slot, page in move.loads:
+            if self._reading.get(slot) == (page, move):
+                del self._reading[slot]
 
     def _let_go(self, move: Move) -> None:
         """Give back the references that the move has, each once."""
