@@ -10,7 +10,7 @@ from typing import Any
 
 from tiny import words
 from tiny.banks import banks
-from tiny.pen import Pen, upper_first
+from tiny.pen import Pen, begun, upper_first
 from tiny.talk import NO_IDEA, TALK, capital, unknown
 from tiny.tasks import Turns
 from tiny.tools import ALIASES, TOOLS, Parameter, Tool, complaint
@@ -58,7 +58,7 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
         for key in given.keys() - tool.parameters.keys():
             end = text[-1] if text[-1] in ".?" else ""
             text = f"{text.rstrip('.?')} {pen.write(given[key].says, v=shown[key])}{end}".replace(" ,", ",")
-        return text if tool.free and text[0].islower() and text.startswith(tuple(shown.values())) else upper_first(text)
+        return begun(text, shown.values())
     keys = list(given) if tool.fixed or pen.plain else pen.shuffled(list(given))
     parts = [pen.write(given[key].says, v=shown[key]) for key in keys]
     if parts[0][0] in ",:" and len(parts) > 1:
@@ -79,7 +79,7 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
         )
     elif shape == 9 and len(parts) > 1:
         cut = pen.between(1, len(parts) - 1)
-        text = f"{opening}{command} {' '.join(parts[:cut])}{mark} {upper_first(' '.join(parts[cut:]).lstrip(',: '))}"
+        text = f"{opening}{command} {' '.join(parts[:cut])}{mark} {begun(' '.join(parts[cut:]).lstrip(',: '), shown.values())}"
         mark = "."
     else:
         text = f"{opening}{command} {' '.join(parts)}"
@@ -163,6 +163,17 @@ PAIRS = (
     "{k} = {v}",
     "the {k} {v}",
     "{v} for the {k}",
+    "{k} is {v}",
+    "{k} of {v}",
+    "{k} -> {v}",
+    "{v} for {k}",
+    "{k} must be {v}",
+    "let {k} be {v}",
+    "{v} ({k})",
+    "{v} goes to {k}",
+    "{k} equal to {v}",
+    "the {k} should be {v}",
+    "{k} gets {v}",
 )
 PAIRS_UNSEEN = ("{k} being {v}", "{v} in the place of {k}", "a {k} of {v}")
 
@@ -210,7 +221,8 @@ def invented(pen: Pen) -> Asked:
             f"{verb} this {noun}",
         )
     )
-    request = upper_first(pen.ask(W["invented"], w=what, p=said, n=name)).replace(" ( ", " (")
+    request = pen.ask(W["invented"], w=what, p=said, n=name).replace(" ( ", " (")
+    request = begun(request, parts)
     required = [key for key in properties if key not in optional]
     return (
         _schema(name, f"{upper_first(verb)} the {noun}", properties, required),
@@ -299,7 +311,7 @@ def conversation(pen: Pen) -> Turns:
                 ("assistant", said2),
             ]
             continue
-        elif kind < 0.3:
+        elif kind < 0.25:
             stranger = known(pen)
             if stranger[0]["name"] not in {each[0]["name"] for each in made} and pen.chance(0.6):
                 turns += [("user", stranger[1]), ("assistant", NO_TOOL)]

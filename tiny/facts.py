@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tiny.banks import Entry, banks, entries
-from tiny.pen import Pen, upper_first
+from tiny.pen import Pen, begun, upper_first
 from tiny.words import (
     ADJECTIVES,
     COLORS,
@@ -174,11 +174,14 @@ def statement(pen: Pen, index: int | None = None) -> Told:
     index = int(pen.random.random() * len(RELATIONS)) if index is None else index
     relation = RELATIONS[index]
     values: dict[str, object] = {key: make(pen) for key, make in relation.makers.items()}
-    text = articles(upper_first(pen.write(relation.says, **values)))
+    text = articles(begun(pen.write(relation.says, **values), values.values()))
     asks = relation.asks
     if asks == "{q}":
         verb = next((base for said, base in HOURS.items() if said in text), "open")
         asks = W["hours"].replace("{verb}", verb)
+    exact = set(relation.makers) == {*relation.of, relation.answer[relation.answer.index("{") + 1]}
+    if exact and len(relation.of) == 1 and not pen.plain and not pen.unseen and pen.chance(0.15):
+        asks = W["about"].replace("{x}", f"{{{relation.of}}}")
     question = Question(
         (index, *(values[key] for key in relation.of if key in values)), asks, relation.answer.format_map(values)
     )

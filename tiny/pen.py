@@ -1,7 +1,7 @@
 """The hand that writes: a seeded source of choices, and a small grammar of wordings.
 
 A wording is text with groups of alternatives, `[Get|Find|~Fetch] the {what}`, in any depth; what is in braces is filled
-in last. `~` keeps an alternative for evaluation. Three manners: `PLAIN` takes first alternatives; `VARIED`, which is
+in last, `{z}` with any word. `~` keeps an alternative for evaluation. Three manners: `PLAIN` takes first alternatives; `VARIED`, which is
 what training sees, all but those kept, with slips of the hand; `UNSEEN` those kept wherever there are some, and words
 that training never sees. It knows nothing of tasks.
 """
@@ -9,10 +9,12 @@ that training never sees. It knows nothing of tasks.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
+
+from tiny.banks import entries
 
 T = TypeVar("T")
 ONSETS = "b c d f g h j k l m n p r s t v w z br dr gr kl pr st tr sh th ch fl pl qu y x".split()
@@ -20,7 +22,8 @@ VOWELS = "a e i o u ai ea oo ie ou".split()
 CODAS = "n r l s t m x nd rk th la na ro ra ck p d".split()
 HELD_OUT = 5
 """One word of so many is for evaluation only."""
-SLIPS = 0.12
+SLIPS = 0.18
+NOISE = " ".join(entries("noise")[0].rows()).split()
 
 
 class Manner(Enum):
@@ -113,8 +116,7 @@ class Pen:
         """One of a wording's texts."""
         out: list[str] = []
         self._expand(parsed(wording), out, top=True)
-        text = "".join(out)
-        return text.format_map(values) if values else text
+        return self._filled("".join(out), values)
 
     def ask(self, wording: str, /, **values: object) -> str:
         """The same, as somebody types it: with slips, though not in values."""
@@ -123,7 +125,16 @@ class Pen:
         text = "".join(out)
         if not self.plain and self._draw() < SLIPS:
             text = self._slip(text)
+        return self._filled(text, values)
+
+    def _filled(self, text: str, values: dict[str, object]) -> str:
+        while "{z}" in text:
+            text = text.replace("{z}", self.noise(), 1)
         return text.format_map(values) if values else text
+
+    def noise(self) -> str:
+        """A word that says nothing to the matter."""
+        return self.choice(NOISE) if self._draw() < 0.5 else self.coined()
 
     def _expand(self, group: Group, out: list[str], top: bool = False) -> None:
         rows = group.known
@@ -159,7 +170,7 @@ class Pen:
 
     def _slip(self, text: str) -> str:
         """What hands do: small letters, no full stop, a word with a letter wrong."""
-        kind = self.between(0, 4)
+        kind = self.between(0, 6)
         if kind == 0:
             return text[:1].lower() + text[1:]
         if kind == 1:
@@ -169,12 +180,20 @@ class Pen:
         words = text.split(" ")
         at = self.between(0, len(words) - 1)
         word = words[at]
+        if kind > 4:  # a word too many
+            words.insert(at, self.noise())
+            return " ".join(words)
         if len(word) < 4 or not word.isalpha():
             return text
         i = self.between(1, len(word) - 2)
         swapped = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
         words[at] = self.choice((swapped, word[:i] + word[i + 1 :], word[:i] + word[i] + word[i:]))
         return " ".join(words)
+
+
+def begun(text: str, values: Iterable[object]) -> str:
+    """With a large letter in front, unless a value stands there."""
+    return text if text.startswith(tuple(map(str, values))) else upper_first(text)
 
 
 def upper_first(text: str) -> str:

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from tiny.banks import banks, entries
 from tiny.facts import event
-from tiny.pen import Pen, upper_first
+from tiny.pen import Pen, begun, upper_first
 from tiny.words import (
     Maker,
     Value,
@@ -117,7 +117,8 @@ def described(pen: Pen, subject: str, shown: str, fields: Record) -> str:
         while told and len(beside) < 2 and FIELDS[told[0]].beside and pen.chance(0.6):
             label = told.pop(0)
             beside.append(pen.write(FIELDS[label].beside, v=fields[label]))
-    clauses = [_clause(pen, label, fields[label]) for label in told]
+    numbers = sum(not isinstance(value, str) for value in fields.values())
+    clauses = [_clause(pen, label, fields[label], numbers == 1) for label in told]
     head = (
         f"{shown}, {', '.join(beside)},"
         if beside and pen.chance(0.6)
@@ -149,19 +150,22 @@ def described(pen: Pen, subject: str, shown: str, fields: Record) -> str:
     return _surrounded(pen, upper_first(text))
 
 
-def _clause(pen: Pen, label: str, value: Value) -> str:
-    """A verb phrase for a field: one of its own, or one with its label, or with a verb that is none."""
+def _clause(pen: Pen, label: str, value: Value, alone: bool) -> str:
+    """A verb phrase for a field: one of its own, one with its label, or one that says nothing, if the value says it
+    all; `alone`: there is one number only."""
     kind = pen.random.random()
-    if kind < 0.12:
+    if kind < 0.18:
         return pen.write(W["by label"],
                          label=label.replace("_", " "), v=value)  # fmt: skip
     if (
-        kind < 0.2
+        kind < 0.27
         and isinstance(value, str)
         and ("@" in value or ":" in value or label in ("city", "job", "date", "phone"))
     ):
         link = {"job": "as a", "date": "on"}.get(label, "at" if label in ("time", "email", "phone") else "in")
         return f"{pen.coined()}{pen.choice(('ed', 's'))} {link} {value}"
+    if kind < 0.3 and alone and not isinstance(value, str):
+        return pen.write("{z}s {v}|{z} {z} {v}|has {v} {z}s|{z}s {v} {z}s|is {z} {v}", v=value)
     text = pen.write(FIELDS[label].says, v=value)
     if pen.chance(0.08):
         text += pen.write(" [again|now|for sure|by the way|as far as I know|of course|as always|~once more]")
@@ -203,7 +207,7 @@ def listed(pen: Pen) -> tuple[Record, str]:
     one = pen.write(W["labeled"],
                     l="{l}", v="{v}", n=noun)  # fmt: skip
     if kind < 7:
-        return fields, " ".join([upper_first(one.format(l=label, v=value)) for label, value in shown.items()])
+        return fields, " ".join([begun(one.format(l=label, v=value), [label, value]) for label, value in shown.items()])
     links = pen.choice(
         ("with {l} {v}", "whose {l} is {v}", "with a {l} of {v}", "where the {l} is {v}", "that has {l} {v}")
     )
