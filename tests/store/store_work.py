@@ -30,6 +30,8 @@ class Work:
         self.pictures: list[Picture] = [{}]
         self.next = 1
         self.failures: list[SymphonyError] = []
+        self.apart = 0
+        """How often one of several failed, and another one did not."""
         self.flying: set[int] = set()
         """Slots that commits of this moment write."""
 
@@ -47,11 +49,8 @@ class Work:
         jobs = [self._job() for _ in range(self.rng.choice([1, 1, 1, 2, 3]))]
         before = State(copy.deepcopy(self.state.files))
         kept = dict(self.pages)
-        for pages, records in jobs:
-            for form, some in pages.items():
-                self.pages.update({(form, slot): data for slot, data in some.items()})
-            self.state.apply(copy.deepcopy(records))
-            self.pictures.append(self.picture())
+        for job in jobs:
+            self._take(*job)
         if len(jobs) == 1 and self.rng.random() < 0.3:  # as what went to disk for want of memory before it was synced
             work = [self._apart(*jobs[0])]
         else:
@@ -64,9 +63,19 @@ class Work:
             self.tell(len(self.pictures) - 1)
             return
         self.failures += [error for error in errors if isinstance(error, SymphonyError)]
-        assert len(errors) == len(done), "what is written together fails together"
+        self.apart += len(errors) < len(done)
         del self.pictures[-len(jobs) :]
         self.state, self.pages = before, kept
+        for job, error in zip(jobs, done, strict=True):
+            if error is None:
+                self._take(*job)
+        self.tell(len(self.pictures) - 1)
+
+    def _take(self, pages: dict[Format, dict[int, bytes]], records: list[Record]) -> None:
+        for form, some in pages.items():
+            self.pages.update({(form, slot): data for slot, data in some.items()})
+        self.state.apply(copy.deepcopy(records))
+        self.pictures.append(self.picture())
 
     def picture(self) -> Picture:
         return picture(self.state.files.values(), lambda form, slot: self.pages[form, slot])

@@ -132,7 +132,7 @@ def test_the_order_of_writes_and_syncs() -> None:
 def test_every_call_fails_once(code: int) -> None:
     commits = 14
     calls = len([call for call in record(3, commits)[0].log if call.kind != "mark"])
-    failed = 0
+    failed, apart = 0, 0
     for k in range(calls):
         disk = MemoryDisk()
         count = 0
@@ -164,10 +164,11 @@ def test_every_call_fails_once(code: int) -> None:
         work = asyncio.run(run())
         kinds = {type(error) for error in work.failures}
         assert kinds <= {NoSpace if code == errno.ENOSPC else InternalError}
-        failed += bool(kinds)
+        failed, apart = failed + bool(kinds), apart + work.apart
         found, store = opened(MemoryDisk(disk.contents()))
         assert found == work.pictures[-1], f"call {k}"
         assert store.recovery.damaged == 0
+    assert apart, "one failed, and what was written beside it did not"
     assert failed > calls / 2, "the others were of recovery and of rewrites, which go on without"
 
 

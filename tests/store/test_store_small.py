@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 
 from store.store_disk import Call, MemoryDisk, crash
 from store.store_work import FORMS
-from symphony.errors import InternalError
+from symphony.errors import InternalError, NoSpace
 from symphony.store import disk as disk_module
 from symphony.store import store as store_module
-from symphony.store.disk import make_directory
+from symphony.store.disk import Folder, make_directory
 from symphony.store.journal import NAME
 from symphony.store.records import Put
 from symphony.store.store import Store
@@ -30,7 +31,7 @@ def test_a_bug_in_the_writer_fails_its_commits_and_no_others(caplog: pytest.LogC
         store = Store(MemoryDisk())
         write: Any = store._write
 
-        def bad(jobs: Any) -> None:
+        def bad(jobs: Any) -> Any:
             store._write = write
             raise ValueError("a bug")
 
@@ -179,3 +180,81 @@ def test_pages_that_a_sync_failed_for_are_written_again_before_anything_names_th
         store = Store(crash(disk.log, random.Random(seed)))
         assert [file.id for file in store.files()] == [2]
         assert asyncio.run(store.read(form, [0, 1])) == [page, page[::-1]]
+
+
+def test_a_commit_whose_pages_cannot_be_written_takes_no_other_along() -> None:
+    disk, (one, two) = MemoryDisk(), FORMS
+    bad, good = b"x" * one.page_bytes, b"y" * one.page_bytes
+
+    def fault(call: Call) -> None:
+        if call.kind == "write" and call.data == bad:
+            raise OSError(28, "No space left on device")
+
+    async def work() -> None:
+        store = Store(disk)
+        disk.fault = fault
+        named = put(2)
+        named.slots = [1]
+        jobs: list[Any] = [({one: {0: bad}}, [put(1)]), ({one: {1: good}}, [named]), ({two: {0: bytes(700)}}, [])]
+        done = await asyncio.gather(*[store.commit(*job) for job in jobs], return_exceptions=True)
+        assert [type(error) for error in done] == [NoSpace, type(None), type(None)]
+        journal = disk.by_name[NAME]
+
+        def no_journal(call: Call) -> None:
+            if call.file == journal and call.kind == "write":
+                raise OSError(5, "Input/output error")
+
+        disk.fault = no_journal
+        done = await asyncio.gather(
+            store.commit({}, [put(3)]), store.commit({two: {1: bytes(700)}}, []), return_exceptions=True
+        )
+        assert [type(error) for error in done] == [InternalError, type(None)]
+        disk.fault = lambda call: None
+        await store.close()
+
+    asyncio.run(work())
+    again = Store(MemoryDisk(disk.contents()))
+    assert [file.id for file in again.files()] == [2]
+    assert asyncio.run(again.read(one, [1])) == [good]
+
+
+def test_a_full_disk_is_found_where_the_pool_grows_and_not_where_a_page_is_written() -> None:
+    disk, form = MemoryDisk(), FORMS[0]
+    room = 3 * form.page_bytes
+
+    def full(call: Call) -> None:
+        if call.kind == "truncate" and call.offset > room:
+            raise OSError(28, "No space left on device")
+
+    async def work() -> None:
+        store = Store(disk)
+        disk.fault = full
+        await store.commit({form: {2: bytes(form.page_bytes)}}, [])
+        before = len(disk.log)
+        with pytest.raises(NoSpace):
+            await store.commit({form: {3: bytes(form.page_bytes)}}, [])
+        assert len(disk.log) == before, "nothing was written"
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_room_is_taken_where_the_file_system_has_no_call_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = errno.EOPNOTSUPP
+
+    def allocate(handle: int, start: int, size: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(disk_module.os, "posix_fallocate", allocate)
+    folder = Folder(tmp_path / "kv")
+    handle = folder.open("pages-x")
+    folder.write(handle, b"abc", 0)
+    folder.allocate(handle, 5000)
+    assert folder.read(handle, 6000, 0) == b"abc".ljust(5000, b"\0")
+    assert os.fstat(handle).st_blocks * 512 >= 5000
+    code = errno.ENOSPC
+    with pytest.raises(OSError, match="No space"):
+        folder.allocate(handle, 6000)
+    folder.close(handle)

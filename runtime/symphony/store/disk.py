@@ -7,9 +7,14 @@ file anything of it may be lost, in any order; a new, renamed or removed name is
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Protocol
+
+_NO_FALLOCATE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""The file system has no such call; then zeros are written."""
+_FILL_BYTES = 1 << 20
 
 
 class Disk(Protocol):
@@ -40,7 +45,7 @@ class Disk(Protocol):
     def truncate(self, handle: int, size: int) -> None: ...
 
     def allocate(self, handle: int, size: int) -> None:
-        """The file has room for so many bytes, without being shorter or other than it was."""
+        """The file grows to so many bytes, which the disk has room for. Raises OSError: it may have grown by less."""
         ...
 
     def rename(self, old: str, new: str) -> None:
@@ -101,8 +106,14 @@ class Folder:
         os.ftruncate(handle, size)
 
     def allocate(self, handle: int, size: int) -> None:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(handle, 0, size)
+        start = self.size(handle)
+        try:
+            os.posix_fallocate(handle, start, size - start)
+        except (AttributeError, OSError) as e:
+            if isinstance(e, OSError) and e.errno not in _NO_FALLOCATE:
+                raise
+            for at in range(start, size, _FILL_BYTES):
+                write_all(self, handle, bytes(min(_FILL_BYTES, size - at)), at)
 
     def rename(self, old: str, new: str) -> None:
         (self._path / old).rename(self._path / new)

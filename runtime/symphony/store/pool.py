@@ -40,11 +40,11 @@ class Pool:
         self._size = disk.size(self._handle)
         disk.sync_names()  # it may be new
 
-    def write(self, slot: int, data: bytes) -> bytes:
-        """Returns the checksum. Raises OSError; the slot then holds nothing."""
+    def write(self, slot: int, data: bytes) -> None:
+        """Raises OSError; the slot then holds nothing."""
         self.sums.pop(slot, None)
         self._write(slot, data)
-        return checksum(data)
+        self.sums[slot] = checksum(data)
 
     def sync(self, slots: Sequence[int]) -> None:
         """What these slots hold is on the medium when this returns. Raises OSError."""
@@ -70,16 +70,20 @@ class Pool:
         self._loose.add(slot)
 
     def _reserve(self, slots: int) -> None:
-        """Room for so many, and for more to come, so that pages lie together and the file does not grow with each."""
+        """Room for so many, and for more to come if there is any, so that pages lie together and the file does not grow
+        with each. Raises OSError: it is here that a disk turns out to be full, and not where a page is written."""
         need = slots * self._bytes
         if need <= self._size:
             return
-        more = max(need, self._size + min(max(self._size, LEAST_SLOTS * self._bytes), MOST_BYTES))
+        size = max(need, self._size + min(max(self._size, LEAST_SLOTS * self._bytes), MOST_BYTES))
         try:
-            self._disk.allocate(self._handle, more)
+            self._disk.allocate(self._handle, size)
         except OSError:
-            return  # the write will say
-        self._size = more
+            if size == need:
+                raise
+            self._disk.allocate(self._handle, need)
+            size = need
+        self._size = size
 
     def read(self, slot: int) -> bytes | None:
         """None: what is there is not what was written, or cannot be read."""

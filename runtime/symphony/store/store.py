@@ -6,7 +6,7 @@
 
 The journal names only pages that are on the medium, and a slot that it names is not written again before the journal
 says otherwise; so a crash leaves the state of the last commit, or of the one that was being made. A commit that fails
-has changed nothing: what it wrote into free slots nobody names.
+has changed nothing: what it wrote into free slots nobody names. One whose pages cannot be written takes no other along.
 
 Slots are handed out by `kvfs`; this package knows tokens, bytes and names as data only.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -159,59 +159,63 @@ class Store:
         try:
             while self._queue:
                 jobs, self._queue = self._queue, []
-                error: SymphonyError | None = InternalError("the host went down while files were synced")
+                errors: list[SymphonyError | None]
+                errors = [InternalError("the host went down while files were synced")] * len(jobs)
                 try:
-                    error = await loop.run_in_executor(self._writer, self._write, jobs)
+                    errors = await loop.run_in_executor(self._writer, self._write, jobs)
                 except Exception as e:
                     _log.exception("a commit of KV files failed")
-                    error = InternalError(f"the host failed: {e!r}")
+                    errors = [_bug(e)] * len(jobs)
                 finally:
-                    for job in jobs:
+                    for job, error in zip(jobs, errors, strict=True):
                         if not job.done.done():
                             job.done.set_result(None) if error is None else job.done.set_exception(error)
         finally:
             self._pump = None
 
     # ---- in the writer's thread ----------------------------------------------------------------------------------
-    def _write(self, jobs: list[_Job]) -> SymphonyError | None:
-        """All or nothing. Returns why not."""
-        records = [record for job in jobs for record in job.records]
+    def _write(self, jobs: list[_Job]) -> list[SymphonyError | None]:
+        """Each job all or nothing, those with records in one commit. Returns why not, of each."""
         try:
             self._journal.repair()  # a commit that failed may name slots that are free again
         except OSError as e:
-            return _error(e, doubtful=False)
+            return [_error(e, doubtful=False) for _ in jobs]
+        errors = [_attempt(self._write_pages, job) for job in jobs]
+        for i, job in enumerate(jobs):
+            errors[i] = errors[i] or _attempt(self._sync_pages, job)
+        ready = [i for i, job in enumerate(jobs) if job.records and errors[i] is None]
+        error = self._append([record for i in ready for record in jobs[i].records]) if ready else None
+        for i in ready:
+            errors[i] = error
+        return errors
+
+    def _write_pages(self, job: _Job) -> None:
+        for form, pages in job.pages.items():
+            pool = self._pool(form)
+            for slot, data in pages.items():
+                pool.write(slot, data)
+
+    def _sync_pages(self, job: _Job) -> None:
+        """All that its records name is on the medium then."""
+        for record in job.records:
+            if isinstance(record, Put):
+                pool = self._pool(record.format)
+                record.sums = [pool.sums[slot] for slot in record.slots]
+                pool.sync(record.slots)
+
+    def _append(self, records: list[Record]) -> SymphonyError | None:
+        """The commit."""
         try:
-            fresh = self._write_pages(jobs)
-            for record in records:
-                if isinstance(record, Put):
-                    sums = self._pool(record.format).sums
-                    new = fresh.get(pool_name(record.format), {})
-                    record.sums = [new[slot] if slot in new else sums[slot] for slot in record.slots]
-                    self._pool(record.format).sync(record.slots)
             payload = encode(records)
-            if records:
-                self._journal.append(payload)
+            self._journal.append(payload)
         except OSError as e:
             return _error(e, self._journal.doubtful)
         except Exception as e:
             _log.exception("a commit of KV files failed")
-            return InternalError(f"the host failed: {e!r}")
-        for name, sums in fresh.items():
-            self._pools[name].sums.update(sums)
+            return _bug(e)
         self._state.apply(decode(payload))  # copies: the caller's records are its own
         self._compact()
         return None
-
-    def _write_pages(self, jobs: Iterable[_Job]) -> dict[str, dict[int, bytes]]:
-        """The checksums of what was written, by pool and slot."""
-        fresh: dict[str, dict[int, bytes]] = {}
-        for job in jobs:
-            for form, pages in job.pages.items():
-                pool = self._pool(form)
-                sums = fresh.setdefault(pool.name, {})
-                for slot, data in pages.items():
-                    sums[slot] = pool.write(slot, data)
-        return fresh
 
     def _pool(self, form: Format) -> Pool:
         name = pool_name(form)
@@ -239,6 +243,22 @@ class Store:
 
 def _read(pool: Pool, slots: Sequence[int]) -> list[bytes | None]:
     return [pool.read(slot) for slot in slots]
+
+
+def _attempt(work: Callable[[_Job], None], job: _Job) -> SymphonyError | None:
+    """Why it failed; the journal says nothing of it then."""
+    try:
+        work(job)
+    except OSError as e:
+        return _error(e, doubtful=False)
+    except Exception as e:
+        _log.exception("a commit of KV files failed")
+        return _bug(e)
+    return None
+
+
+def _bug(e: Exception) -> SymphonyError:
+    return InternalError(f"the host failed: {e!r}")
 
 
 def _error(e: OSError, doubtful: bool) -> SymphonyError:
