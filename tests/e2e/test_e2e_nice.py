@@ -18,6 +18,7 @@ from symphony.sched.dispatch import Eager
 
 CACHE = Path(__file__).resolve().parents[2] / "build" / "test-programs"
 MILLISECOND = 1_000_000
+ONE_CLOCK = "CPU is shared by weight within a worker, each of which has a clock of its own"
 SPIN = "from lip import main\n@main\ndef spin() -> None:\n    while True: pass\n"
 CHOOSE = """
 from lip import Context, main
@@ -51,6 +52,7 @@ async def until_used(processes: list[Process], ns: int) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.without_workers(ONE_CLOCK)
 @pytest.mark.parametrize(("nice", "ratio"), [(0, 1.0), (3, 1.25**3), (10, 1.25**10), (-5, 1.25**-5)])
 def test_cpu_time_is_shared_by_nice_values(
     nice: int, ratio: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,6 +72,7 @@ def test_cpu_time_is_shared_by_nice_values(
     asyncio.run(scenario())
 
 
+@pytest.mark.without_workers(ONE_CLOCK)
 def test_a_tenant_gains_nothing_by_nice_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with Runtime([FakeEngine()], home=tmp_path, config=Config(cache=CACHE)) as rt:

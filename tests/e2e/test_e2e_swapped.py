@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from symphony import Config, Runtime
 from symphony.core.config import CoreConfig
 from symphony.core.victims import RoomLimits
@@ -101,6 +103,7 @@ def test_an_agent_is_swapped_out_while_a_tool_works_and_goes_on_as_if_nothing_ha
     assert tokens == calm
 
 
+@pytest.mark.without_workers("looks at a guest between its waking and its turn, which is taken in the worker")
 def test_a_timer_brings_files_back_before_they_are_asked_for(tmp_path: Path) -> None:
     async def scenario() -> None:
         engine = FakeEngine(pages=66, host_pages=256, context_limit=2048)

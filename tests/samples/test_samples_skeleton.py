@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+WORKERS = "SYMPHONY_TEST_WORKERS" in os.environ
+"""Then points, which are started one by one, may come to lie in steps of their own."""
+
 
 def test_each_point_of_the_list_is_answered(tiny: Any) -> None:
     run = tiny.run("skeleton")
@@ -14,10 +17,7 @@ def test_each_point_of_the_list_is_answered(tiny: Any) -> None:
         ("Egypt", "The capital of Egypt is Cairo."),
         ("Peru", "The capital of Peru is Lima."),
     ]
-    side_by_side = (
-        2 if "SYMPHONY_TEST_WORKERS" in os.environ else 3
-    )  # started one by one, points come to lie in two steps
-    assert side_by_side * run.result["forwards"] < run.result["tokens"]
+    assert (2 if WORKERS else 3) * run.result["forwards"] < run.result["tokens"]
 
 
 def test_any_model_writes_a_list_and_its_points_write_side_by_side(chance: Any) -> None:
@@ -26,4 +26,5 @@ def test_any_model_writes_a_list_and_its_points_write_side_by_side(chance: Any) 
     assert 1 <= len(points) <= 8
     assert all(0 < len(one["point"]) <= 60 for one in points)
     assert run.result["tokens"] <= 30 * len(points)
-    assert run.result["forwards"] <= 30 + 2 * len(points)  # as many as one has tokens; each may begin a little later
+    late = 8 if WORKERS else 2
+    assert run.result["forwards"] <= 30 + late * len(points)  # as many as one has tokens; each may begin a little later
