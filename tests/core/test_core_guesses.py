@@ -85,7 +85,7 @@ async def crowd(seed: int, guesses: bool) -> tuple[list[list[object]], Counter[s
         loop = h.core._loops["fake"]
         rngs = [random.Random(f"{seed} {i}") for i in range(6)]
         seen = await asyncio.gather(*(guest(h, each, i, (0.97, 0.9, 0.6)[i % 3]) for i, each in enumerate(rngs)))
-        return list(seen), Counter(asked=loop.guessed, right=loop.guessed_right)
+        return list(seen), Counter(made=loop.guessed, right=loop.guessed_right)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -94,7 +94,7 @@ async def test_guests_see_the_same_with_and_without(seed: int) -> None:
     plain, none = await crowd(seed, False)
     ahead, some = await crowd(seed, True)
     assert ahead == plain
-    assert not none["asked"]
+    assert not none["made"]
     assert some["right"]
 
 
@@ -163,7 +163,7 @@ async def test_what_a_guess_costs_is_not_the_guests() -> None:
         assert (usage.prompt_tokens, usage.forwards) == (said, said - len(PROMPT) + 1)
         assert (usage.generated_tokens, usage.reused_tokens, usage.pages) == (0, 0, 1)
         assert h.engine.tokens > said
-        assert loop.guessed == loop.guessed_right + 1 > 10
+        assert loop.guessed == loop.guessed_right + 2 > 10, "one was wrong, of one nobody has asked"
 
 
 @run
@@ -239,8 +239,8 @@ async def test_who_lacks_pages_has_those_of_known_guesses() -> None:
         other = h.core.open_session("t")
         g = await h.core.create(other, None)
         assert handle.guess is not None
-        [reading] = await h.pred(other, g, list(range(4)), readings=TOP)
+        [reading] = await h.pred(other, g, list(range(40)), readings=TOP)
         assert handle.guess is None
-        assert reading.top_ids == [h.engine.greedy(list(range(4)))]
+        assert reading.top_ids == [h.engine.greedy(list(range(40)))]
         await follow(h, s, f, tokens, 1)
         assert tokens == [*PROMPT, *h.expect(PROMPT, len(tokens) - len(PROMPT))]

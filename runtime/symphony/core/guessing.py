@@ -35,9 +35,9 @@ class Guessing(Operations):
         self.guesses: dict[Guess, None] = {}
         """Those that nobody has asked for; those given up too, while their row is in flight."""
         self.guessed = 0
-        """Guesses asked for so far..."""
+        """Guesses made so far..."""
         self.guessed_right = 0
-        """...with the guessed token."""
+        """...that guests asked for."""
         self._context_limit = context_limit
         self._guesses = guesses
         """Whether any are made."""
@@ -64,6 +64,7 @@ class Guessing(Operations):
         handle.guess = guess
         self.guesses[guess] = None
         self._fresh.append(guess)
+        self.guessed += 1
         return True
 
     def _take_fresh(self, room: int) -> list[Guess]:
@@ -104,7 +105,6 @@ class Guessing(Operations):
         handle.guess = None
         guess.id, guess.since, guess.asked = op, now, True
         session.operations[op] = handle.operation = guess
-        self.guessed += 1
         if token != guess.token:
             self._kvfs.amend(guess.file, token)
             guess.stale, guess.answers = guess.running > 0, ()

@@ -68,6 +68,10 @@ class ModelGauge:
     generated_tokens: int
     """Drawn so far."""
     reused_tokens: int
+    guesses: int
+    """Predictions begun before anybody asked..."""
+    guesses_right: int
+    """...of which so many were asked for."""
     """Tokens whose keys and values were found, so far."""
     pages: TierGauge
     slots: TierGauge
@@ -189,6 +193,8 @@ class Inspector:
             prompt_tokens=loop.meter.prompt,
             generated_tokens=loop.meter.generated,
             reused_tokens=loop.meter.reused,
+            guesses=loop.guessed,
+            guesses_right=loop.guessed_right,
             pages=_tier(arena.pool, cached),
             slots=_tier(arena.host, len(arena.idle_slots)),
             disk=_tier(arena.disk, 0),
