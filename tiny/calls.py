@@ -20,11 +20,12 @@ W = banks("calls")
 OPENINGS = (
     "|||Please |Can you |Could you |I need you to |I want you to |I would like you to |Hi! Please |Hello, can you "
     "|Help me to |Go ahead and |Would you |Now |Next, |It is time to |[Hi|Hey], |I want to |Let us |Will you "
+    "|{_} {_} |{z} {z}, |{z}: |{_} {_} {_} to |{_} {z} {_} "
     "|~Would you be so kind and |~Do me a favor and |~I would be grateful if you could |~What I want is that you "
 )
 ENDINGS = (
     "|||| please|, please|, thanks| right now| now| if you can| if possible| for me| as soon as possible| today"
-    "|, thank you|. Thanks!| later today|~, if it is no trouble|~ before I forget|~, I am in a hurry|~, nothing else"
+    "|, thank you|. Thanks!| later today| {_} {_}|, {_} {_} {_}| {_}|, {z} {_}|~, if it is no trouble|~ before I forget|~, I am in a hurry|~, nothing else"
     "| when you have a moment| at once"
 )
 HEADS = (
@@ -61,6 +62,8 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
         return begun(text, shown.values())
     keys = list(given) if tool.fixed or pen.plain else pen.shuffled(list(given))
     parts = [pen.write(given[key].says, v=shown[key]) for key in keys]
+    if len(parts) == 1 and not pen.plain and not pen.unseen and pen.chance(0.1):
+        parts = [pen.write("{_} {v}|{_} {_} {v}|{_} the {v}|{_} {z} {v}", v=shown[keys[0]])]
     if parts[0][0] in ",:" and len(parts) > 1:
         parts.reverse()
     question = bool(tool.asks) and pen.chance(0.4)
@@ -207,6 +210,8 @@ def invented(pen: Pen) -> Asked:
         arguments[key] = value
     pairs = PAIRS_UNSEEN if pen.unseen else PAIRS[:3] if pen.plain else PAIRS
     one = pen.choice(pairs)
+    if not pen.plain and not pen.unseen and pen.chance(0.2):
+        one = pen.write("{k} {_} {v}|{k} {_} {_} {v}|{_} {k} {v}|{v} {_} {k}|{v} {_} {_} {k}|{_} {k} {_} {v}|{_} {v} {_} {_} {k}", k="{k}", v="{v}")
     spaced = not pen.plain and pen.chance(0.3)
     keys = list(arguments) if pen.plain else pen.shuffled(list(arguments))
     parts = [one.format(k=key.replace("_", " ") if spaced else key, v=_spoken(pen, arguments[key])) for key in keys]

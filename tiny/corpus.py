@@ -32,7 +32,7 @@ MIX: dict[Task, float] = {
     sums.subtraction: 0.035,
     sums.in_words: 0.03,
     sums.steps: 0.02,
-    sums.judges: 0.04,
+    sums.judges: 0.065,
     sums.proposals: 0.03,
     lists.lists: 0.04,
     lists.more_lists: 0.035,

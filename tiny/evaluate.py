@@ -19,7 +19,7 @@ from symphony.core.core import Core
 from symphony.core.messages import Chunk, Draft, GenerateOptions
 from symphony.engine.engine import Engine
 from tiny import calls, lists, sums, talk, tasks
-from tiny.corpus import Task, rendered
+from tiny.corpus import Task, dialogue, rendered
 from tiny.pen import Manner, Pen
 from tiny.tasks import Turns
 
@@ -119,14 +119,19 @@ async def measure_all(
 
 
 async def measure_drafts(report: Report, engine: Engine, draft: Engine, items: int, seed: int = 0) -> None:
-    """Tokens a forward pass of the large model, the small one writing `DRAFTS` tokens ahead, over the corpus' mix."""
+    """Tokens a forward pass of the large model, the small one writing `DRAFTS` tokens ahead, on the corpus' dialogues."""
     total: Counter[str] = Counter()
     async with _Desk([engine, draft]) as desk:
-        for measure in MEASURES:
-            asked = [measure.task(Pen(f"{SEED}/{seed}/drafts/{i}", Manner.PLAIN)) for i in range(items)]
-            for answer in await desk.answer([turns[:-1] for turns in asked], measure.tokens, draft.info.name):
-                total.update(tokens=answer.tokens, forwards=answer.forwards)
+        asked = [_begun(dialogue(f"{SEED}/{seed}/drafts/{i}")) for i in range(items * len(MEASURES))]
+        for answer in await desk.answer(asked, 160, draft.info.name):
+            total.update(tokens=answer.tokens, forwards=answer.forwards)
     report.add(f"tokens a forward pass, drafts of {DRAFTS}", total["tokens"] / total["forwards"], "", at_least=3.5)
+
+
+def _begun(turns: Turns) -> Turns:
+    """A dialogue up to one of its answers."""
+    answers = [at for at, (role, _) in enumerate(turns) if role == "assistant"]
+    return turns[: answers[len(turns) % len(answers)]]
 
 
 def right(measure: Measure, turns: Turns, answer: str) -> bool:

@@ -54,7 +54,10 @@ class Told:
     values: dict[str, object]
 
     def asked(self, pen: Pen, question: Question) -> str:
-        return pen.ask(question.wording, **self.values)
+        asked = pen.ask(question.wording, **self.values)
+        if pen.plain or pen.unseen or not pen.chance(0.15):
+            return asked
+        return pen.write(W["wrapped"], q=asked)
 
 
 def _verbs(text: str) -> list[tuple[str, str, str]]:

@@ -1,7 +1,7 @@
 """The hand that writes: a seeded source of choices, and a small grammar of wordings.
 
 A wording is text with groups of alternatives, `[Get|Find|~Fetch] the {what}`, in any depth; what is in braces is filled
-in last, `{z}` with any word. `~` keeps an alternative for evaluation. Three manners: `PLAIN` takes first alternatives; `VARIED`, which is
+in last, `{z}` with any word or none, `{_}` with an English one. `~` keeps an alternative for evaluation. Three manners: `PLAIN` takes first alternatives; `VARIED`, which is
 what training sees, all but those kept, with slips of the hand; `UNSEEN` those kept wherever there are some, and words
 that training never sees. It knows nothing of tasks.
 """
@@ -101,6 +101,8 @@ class Pen:
         self.random = random.Random(f"{manner.value}:{seed}")
         self.manner = manner
         self.plain, self.unseen = manner is Manner.PLAIN, manner is Manner.UNSEEN
+        self.kept = self.unseen
+        """Whether wordings are those that are kept; a task may say where."""
         self._draw = self.random.random
 
     def chance(self, share: float) -> bool:
@@ -130,6 +132,8 @@ class Pen:
     def _filled(self, text: str, values: dict[str, object]) -> str:
         while "{z}" in text:
             text = text.replace("{z}", self.noise(), 1)
+        while "{_}" in text:
+            text = text.replace("{_}", self.choice(NOISE), 1)
         return text.format_map(values) if values else text
 
     def noise(self) -> str:
@@ -138,7 +142,7 @@ class Pen:
 
     def _expand(self, group: Group, out: list[str], top: bool = False) -> None:
         rows = group.known
-        if self.unseen and group.kept:
+        if self.kept and group.kept:
             rows = group.kept
         elif self.plain:
             rows = rows[: (len(rows) + 1) // 2] if top else rows[:1]

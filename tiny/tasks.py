@@ -31,7 +31,13 @@ def extraction(pen: Pen) -> Turns:
     kind = 0.0 if pen.plain else pen.random.random()
     if kind < 0.25:
         ask = pen.ask(W["plain asks"], k=", ".join(listed), s=text)
+    elif kind < 0.42 and not pen.unseen:
+        told = [pen.write(W["noise"]) for _ in range(3)]
+        told[pen.between(0, 1)] += f" {pen.write(W['keys'], k=as_list(listed, pen.choice((' and ', ', '))))}"
+        told[pen.between(1, 2)] += f" {pen.write(W['forms'])}"
+        ask = pen.write(W["ahead" if pen.chance(0.5) else "behind"], a=" ".join(" ".join(told).split()), s=text)
     elif kind < 0.85:
+        pen.kept = pen.unseen and pen.chance(0.5)
         shown = as_json(listed) if pen.chance(0.05) else as_list(listed, pen.choice((" and ", ", ")))
         form = pen.write(W["forms"])
         verb = pen.write(W["verbs"])
@@ -73,6 +79,8 @@ def _type(value: Value) -> str:
 
 def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) -> Turns:
     """Questions about one of several documents each, answered with its number, or that nobody knows."""
+    novel = pen.between(0, 2)  # what is unseen, if something is: documents, the head, questions
+    pen.kept = pen.unseen and novel == 0
     shelf = several(pen, documents or pen.choice((2, 3, 4, 6, 8)))
     each = 1 if pen.plain or documents or pen.chance(0.7) else pen.choice((2, 3))
     found: dict[Key, tuple[Told, Question, int]] = {}
@@ -93,6 +101,7 @@ def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) 
         return citation(pen, documents, rounds, cited)
     shown = _numbered(pen, lines, numbers) if cited else " ".join(lines)
     turns: Turns = []
+    pen.kept = pen.unseen and novel == 2
     head = W["heads"] if cited else W["reading"]
     inherited = not pen.plain and pen.chance(0.25)
     if inherited and not cited:
@@ -109,7 +118,9 @@ def citation(pen: Pen, documents: int = 0, rounds: int = 1, cited: bool = True) 
             one = _other(pen, found, one)
             question = one.questions[0]
             answer = UNKNOWN
+        pen.kept = pen.unseen and novel == 2
         asked = one.asked(pen, question)
+        pen.kept = pen.unseen and novel == 1
         if inherited:
             asked = f"Question: {asked}" if cited else asked
         else:

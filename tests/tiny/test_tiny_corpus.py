@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 import pytest
 
@@ -11,8 +12,9 @@ from tiny import calls, sums, tasks
 from tiny.corpus import MIX, Task, dialogue, normal, rendered, reserved
 from tiny.evaluate import MEASURES, valid_step
 from tiny.newcomer import load
-from tiny.pen import Manner, Pen, Row, parsed, wordings
+from tiny.pen import NOISE, Manner, Pen, Row, parsed, wordings
 from tiny.tools import TOOLS
+from tiny.words import WORDS
 
 SOME = range(200)
 
@@ -103,3 +105,23 @@ def test_measures_and_prompts_are_there() -> None:
     prompts = load()
     assert len(prompts) == 40
     assert not any(prompt.acceptable("") for prompt in prompts)
+
+
+def test_words_of_what_is_kept_occur_elsewhere() -> None:
+    """A wording that is kept is a new combination: training sees each of its words somewhere."""
+
+    def spoken_in(rows: Iterable[Row], kept: bool) -> set[str]:
+        found: set[str] = set()
+        for row in rows:
+            for part in row:
+                if isinstance(part, str):
+                    found |= set(re.findall("[a-z]+", re.sub(r"\{\w+\}", " ", part.lower())))
+                else:
+                    found |= spoken_in([*part.known, *(part.kept if kept else ())], kept)
+        return found
+
+    for measure in MEASURES:
+        for i in range(30):
+            measure.task(Pen(i, Manner.UNSEEN))
+    known = spoken_in((row for group in wordings() for row in group.known), kept=False) | {*NOISE, *WORDS}
+    assert not spoken_in((row for group in wordings() for row in group.rows_kept()), kept=True) - known
