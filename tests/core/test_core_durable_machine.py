@@ -35,6 +35,8 @@ from symphony.store.store import Store
 
 LIVES = int(os.environ.get("SYMPHONY_LIVES", "200"))
 STEPS = 50
+DERIVED_TOKENS = 28
+"""A derived file of more would not fit: the tenant may hold seven of ten pages for such."""
 PATHS = ("/a", "/b", "/c/d", "/c/e", "/shared/f")
 
 
@@ -152,8 +154,12 @@ class Life:
         for path, model in self.named.items():
             file = await core.open(self.session, None, path)
             assert await host.contents(self.session, file) == model.tokens
-            (reading,) = await host.pred(self.session, file, (7,))
-            assert reading.sampled == host.engine.greedy_after(computed(model.entries, (7,), model.position))
+            try:
+                (reading,) = await host.pred(self.session, file, (7,))
+            except NoSpace:  # it is derived, and so may not fill the device
+                assert len(model.entries) >= DERIVED_TOKENS
+            else:
+                assert reading.sampled == host.engine.greedy_after(computed(model.entries, (7,), model.position))
             await core.close_file(self.session, file)
 
     # ---- steps
@@ -319,7 +325,7 @@ async def lives() -> None:
         saved += life.host.core._loops["fake"].room.tiers.saved_pages
     print(f"{failures} failures, {kept} kept, {fetched} fetched, {saved} saved")
     assert steps == LIVES * STEPS
-    assert failures > LIVES / 10
-    assert kept > LIVES
-    assert fetched > LIVES
-    assert saved > LIVES
+    assert failures > LIVES / 20  # here and below: a fifth to an eighth of what fifteen seeds came to
+    assert kept > LIVES / 2
+    assert fetched > LIVES / 2
+    assert saved > LIVES / 5
