@@ -21,7 +21,7 @@ MIX: dict[Task, float] = {
     calls.conversation: 0.13,
     tasks.extraction: 0.17,
     tasks.citations: 0.10,
-    tasks.shelf: 0.05,
+    tasks.shelf: 0.06,
     tasks.reading: 0.03,
     tasks.recalls: 0.06,
     tasks.long_recalls: 0.03,
