@@ -19,6 +19,7 @@ from symphony.sched.dispatch import Eager
 CACHE = Path(__file__).resolve().parents[2] / "build" / "test-programs"
 MILLISECOND = 1_000_000
 ONE_CLOCK = "CPU is shared by weight within a worker, each of which has a clock of its own"
+MEANWHILE = "a step lasts until guests had their turns, which workers give in their own time"
 SPIN = "from lip import main\n@main\ndef spin() -> None:\n    while True: pass\n"
 CHOOSE = """
 from lip import Context, main
@@ -126,12 +127,14 @@ def order_of_ends(
     return asyncio.run(scenario())
 
 
+@pytest.mark.without_workers(MEANWHILE)
 def test_rows_of_a_nice_process_come_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"nice": 10, "a": 0, "first": -10}
     launches = [(name, LaunchOptions(nice=nice, wall_seconds=1e6)) for name, nice in values.items()]
     assert order_of_ends(tmp_path, monkeypatch, launches) == ["first", "a", "nice"]
 
 
+@pytest.mark.without_workers(MEANWHILE)
 def test_rows_of_a_process_whose_time_is_nearly_over_come_sooner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,7 +182,7 @@ def _joined(batch: list[Event], at: int) -> list[Item]:
     first = at - len(batch) + 1
     if len(batch) == 1:
         return [Item(*batch[0], at)]
-    if all(event.kind == "output" for event in batch):  # as a rule
+    if batch and all(event.kind == "output" for event in batch):  # as a rule
         return [Item("output", {"text": "".join([event.data["text"] for event in batch])}, at)]
     joined: list[Item] = []
     for kind, run in groupby(enumerate(batch, first), key=lambda numbered: numbered[1].kind):
