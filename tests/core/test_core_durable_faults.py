@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +15,10 @@ from store.store_disk import Call, MemoryDisk
 from symphony.core import ledger
 from symphony.core.config import CoreConfig
 from symphony.core.depot import DiskLimits
+from symphony.core.operator import Operator
 from symphony.engine.fake import FakeEngine
-from symphony.errors import NoSpace, SymphonyError
+from symphony.errors import InternalError, NoSpace, SymphonyError
+from symphony.kvfs.modes import Principal
 from symphony.store.records import Dropped
 from symphony.store.store import Store
 
@@ -165,6 +168,40 @@ async def test_a_sync_is_not_acknowledged_if_the_end_of_the_old_file_cannot_be_r
                 await h.sync(new)
         assert await tree(left) == told, f"call {k}"
         assert await tree(h.disk) == {"/x": NEW}
+
+
+async def syncs_with_a_failure(code: int, k: int) -> bool:
+    """Two syncs, during which the disk's call `k` fails; whether there were so many."""
+    async with Kept(MemoryDisk()) as h:
+        one, two = await h.make("/one", OLD), await h.make("/two", NEW, sync=False)
+        await h.pred(h.session, one, NEW)
+        left, told = k, list[bool]()
+
+        def fault(call: Call) -> None:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                raise OSError(code, os.strerror(code))
+
+        h.disk.fault = fault
+        for file in (one, two):
+            answer = await h.arrival(await h.start_sync(file))
+            assert isinstance(answer, NoSpace if code == 28 else InternalError) or answer is None
+            told.append(answer is None)
+        h.disk.fault = lambda call: None
+        h.core.check_integrity()
+        verdict = await Operator(h.core, Principal("t", "t")).check("/")
+        assert (verdict.files, verdict.damaged) == (1 + told[1], [])
+        await h.sync(one)
+        await h.sync(two)
+    assert await tree(h.disk) == {"/one": OLD + NEW, "/two": NEW}
+    return left < 0
+
+
+@pytest.mark.parametrize("code", [28, 5])
+def test_after_any_failure_of_the_disk_the_books_are_right_and_a_check_finds_nothing(code: int) -> None:
+    calls = [k for k in range(20) if asyncio.run(syncs_with_a_failure(code, k))]
+    assert 6 < len(calls) < 20, "of two syncs"
 
 
 @run
