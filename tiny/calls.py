@@ -63,7 +63,7 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
     keys = list(given) if tool.fixed or pen.plain else pen.shuffled(list(given))
     parts = [pen.write(given[key].says, v=shown[key]) for key in keys]
     if len(parts) == 1 and not pen.plain and not pen.unseen and pen.chance(0.1):
-        parts = [pen.write("{_} {v}|{_} {_} {v}|{_} the {v}|{_} {z} {v}", v=shown[keys[0]])]
+        parts = [pen.write("{_} {v}|{_} {_} {v}|{_} the {v}|{_} {_} {_} {v}", v=shown[keys[0]])]
     if parts[0][0] in ",:" and len(parts) > 1:
         parts.reverse()
     question = bool(tool.asks) and pen.chance(0.4)
@@ -211,7 +211,11 @@ def invented(pen: Pen) -> Asked:
     pairs = PAIRS_UNSEEN if pen.unseen else PAIRS[:3] if pen.plain else PAIRS
     one = pen.choice(pairs)
     if not pen.plain and not pen.unseen and pen.chance(0.2):
-        one = pen.write("{k} {_} {v}|{k} {_} {_} {v}|{_} {k} {v}|{v} {_} {k}|{v} {_} {_} {k}|{_} {k} {_} {v}|{_} {v} {_} {_} {k}", k="{k}", v="{v}")
+        one = pen.write(
+            "{k} {_} {v}|{k} {_} {_} {v}|{_} {k} {v}|{v} {_} {k}|{v} {_} {_} {k}|{_} {k} {_} {v}|{_} {v} {_} {_} {k}",
+            k="{k}",
+            v="{v}",
+        )
     spaced = not pen.plain and pen.chance(0.3)
     keys = list(arguments) if pen.plain else pen.shuffled(list(arguments))
     parts = [one.format(k=key.replace("_", " ") if spaced else key, v=_spoken(pen, arguments[key])) for key in keys]

@@ -185,7 +185,7 @@ class Pen:
         at = self.between(0, len(words) - 1)
         word = words[at]
         if kind > 4:  # a word too many
-            words.insert(at, self.noise())
+            words.insert(at, self.choice(NOISE))
             return " ".join(words)
         if len(word) < 4 or not word.isalpha():
             return text
