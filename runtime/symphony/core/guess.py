@@ -105,6 +105,9 @@ def _may_be_first(operation: Prediction) -> bool:
     )
 
 
-def missed(handle: Handle) -> None:
-    """The guest did something else than go on with the expected token."""
-    handle.score = max(handle.score - MISSED, 0)
+def judge(handle: Handle, right: bool) -> None:
+    """The guest went on with the expected token, or did something else."""
+    if not right:
+        handle.score = max(handle.score - MISSED, 0)
+    elif handle.score < TOP_SCORE:
+        handle.score += 1

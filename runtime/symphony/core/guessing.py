@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from symphony.core.guess import Guess, foretells, missed
+from symphony.core.guess import TOP_SCORE, Guess, foretells, judge
 from symphony.core.messages import Reading
 from symphony.core.operation import Operation, Prediction
 from symphony.core.operations import Operations
@@ -105,7 +105,10 @@ class Guessing(Operations):
         handle.guess = None
         guess.id, guess.since, guess.asked = op, now, True
         session.operations[op] = handle.operation = guess
-        if token != guess.token:
+        right = token == guess.token
+        if not right or handle.score < TOP_SCORE:
+            judge(handle, right)
+        if not right:
             self._kvfs.amend(guess.file, token)
             guess.stale, guess.answers = guess.running > 0, ()
         else:
@@ -120,13 +123,14 @@ class Guessing(Operations):
 
     def give_up(self, guess: Guess) -> None:
         """Nobody will ask. The file is as it was, at once or (`quiet`) when no step touches it any more."""
-        guess.handle.guess = None
+        handle = guess.handle
+        handle.guess, handle.expected = None, guess.token
         self.cancel(guess)
 
     def disturb(self, handle: Handle) -> None:
         """Somebody comes for the file of the handle with something else than was guessed."""
         if handle.guess is not None:
-            missed(handle)
+            judge(handle, False)
             self.give_up(handle.guess)
 
     # ---- the inside --------------------------------------------------------------------------------------------------

@@ -142,18 +142,16 @@ class Operations:
         if session.last_step != self.steps:
             session.last_step = self.steps
             usage.forwards += 1
-        handle = operation.handle  # as `_deliver`, which is a call more for each token
-        top = readings[-1].top_ids if readings else ()
-        handle.expected = top[0] if top else -1
-        if handle.guess is None:
-            self.dispatch.answered(handle, now)
-        self.deliver(op, list(readings))
+        if operation.handle.guess is None:
+            self._deliver(operation.handle, op, readings, now)
+        else:
+            self.deliver(op, list(readings))
 
     def _deliver(self, handle: Handle, op: int, readings: Sequence[Reading], now: float) -> None:
+        """To a guest whose next token is not guessed."""
         top = readings[-1].top_ids if readings else ()
         handle.expected = top[0] if top else -1
-        if handle.guess is None:
-            self.dispatch.answered(handle, now)
+        self.dispatch.answered(handle, now)
         self.deliver(op, list(readings))
 
     # ---- the end -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from functools import partial
 
 from symphony.core.checks import check_context, check_ids, check_readings, wanted_entries
 from symphony.core.files import Files
-from symphony.core.guess import TOP_SCORE, missed
+from symphony.core.guess import judge
 from symphony.core.kept import KeptRows
 from symphony.core.loop import StepLoop
 from symphony.core.messages import Part, Readings
@@ -90,27 +90,27 @@ class Predicting(Files):
         asked about as the token before it was. False: it is not that, and nothing has happened."""
         if readings is not handle.asked or len(tokens) != 1 or outputs != _LAST:
             return False
-        file, who, operations, loop = handle.file, owner.who, owner.operations, handle.loop
-        length, info, guess, token = file.length, loop.info, handle.guess, tokens[0]
+        file, operations, loop = handle.file, owner.operations, handle.loop
+        guess, token = handle.guess, tokens[0]
+        if len(operations) >= self._config.max_operations or op in operations or file.mode & _OWN != _OWN:
+            return False
+        if guess is not None and token == guess.token:  # the rest was looked at when it was made
+            loop.ask(guess, op, token, self._config.clock())
+            return True
+        who, length, info = owner.who, file.length, loop.info
         if (
             (file.busy and guess is None)
             or file.owner != who.owner
             or file.tenant != who.tenant
-            or file.mode & _OWN != _OWN
             or file.derived is not None
             or not 0 <= token < info.vocab_size
             or length >= info.context_limit
-            or len(operations) >= self._config.max_operations
-            or op in operations
         ):
             return False
-        if token != handle.expected:
-            missed(handle)
-        elif handle.score < TOP_SCORE:
-            handle.score += 1
         if guess is not None:
             loop.ask(guess, op, token, self._config.clock())
             return True
+        judge(handle, token == handle.expected)
         self._kvfs.begin(file, tokens)
         operation = Prediction(op, owner, handle, self._config.clock(), (length,), readings)
         operations[op] = handle.operation = operation
