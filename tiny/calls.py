@@ -25,8 +25,8 @@ OPENINGS = (
 )
 ENDINGS = (
     "|||| please|, please|, thanks| right now| now| if you can| if possible| for me| as soon as possible| today"
-    "|, thank you|. Thanks!| later today| {_} {_}|, {_} {_} {_}| {_}|, {z} {_}|~, if it is no trouble|~ before I forget|~, I am in a hurry|~, nothing else"
-    "| when you have a moment| at once"
+    "|, thank you|. Thanks!| later today| {_} {_}|, {_} {_} {_}| {_}|, {z} {_}|~, if it is no trouble|~ before I forget"
+    "|~, I am in a hurry|~, nothing else| when you have a moment| at once"
 )
 HEADS = (
     "You can call tools.\n<tools>\n{t}\n</tools>", "You are a helpful assistant.\n\n# Tools\n<tools>\n{t}\n</tools>",
@@ -82,7 +82,8 @@ def _request(pen: Pen, tool: Tool, given: dict[str, Parameter], arguments: dict[
         )
     elif shape == 9 and len(parts) > 1:
         cut = pen.between(1, len(parts) - 1)
-        text = f"{opening}{command} {' '.join(parts[:cut])}{mark} {begun(' '.join(parts[cut:]).lstrip(',: '), shown.values())}"
+        rest = begun(" ".join(parts[cut:]).lstrip(",: "), shown.values())
+        text = f"{opening}{command} {' '.join(parts[:cut])}{mark} {rest}"
         mark = "."
     else:
         text = f"{opening}{command} {' '.join(parts)}"
