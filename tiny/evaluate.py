@@ -119,7 +119,7 @@ async def measure_all(
 
 
 async def measure_drafts(report: Report, engine: Engine, draft: Engine, items: int, seed: int = 0) -> None:
-    """Tokens a forward pass of the large model on dialogues of the corpus, the small one being `DRAFTS` tokens ahead."""
+    """Tokens a forward pass of the large model on dialogues of the corpus, the small one `DRAFTS` tokens ahead."""
     total: Counter[str] = Counter()
     async with _Desk([engine, draft]) as desk:
         asked = [_begun(dialogue(f"{SEED}/{seed}/drafts/{i}")) for i in range(items * len(MEASURES))]

@@ -2,8 +2,8 @@
 
 A wording is text with groups of alternatives, `[Get|Find|~Fetch] the {what}`, in any depth. What is in braces is filled
 in last: `{z}` with any word or one that is none, `{_}` with an English one. `~` keeps an alternative for evaluation.
-in last: `{z}` with any word or one that is none, `{_}` with an English one. `~` keeps an alternative for tests only.
-the hand; `UNSEEN` those kept wherever there are some, and words that training never sees. It knows nothing of tasks.
+Three manners: `PLAIN` takes first alternatives; `VARIED`, which is what training sees, all but those kept, with slips
+of the hand; `UNSEEN` those kept wherever there are some, and words that training never sees. It knows nothing of tasks.
 """
 
 from __future__ import annotations
