@@ -34,7 +34,6 @@ HEADS = (
     'To use one, write <tool_call>{{"name": ..., "arguments": ...}}</tool_call>.',
 )  # fmt: skip
 PREFIXES = ("do", "run", "my", "api", "current", "fetch")
-NO_TOOL = "I have no tool for that."
 Schema = dict[str, Any]
 Asked = tuple[Schema, str, dict[str, Any]]
 """A schema, a request, the arguments that it names."""
@@ -321,10 +320,6 @@ def conversation(pen: Pen) -> Turns:
                 ("assistant", said2),
             ]
             continue
-        elif kind < 0.25:
-            stranger = known(pen)
-            if stranger[0]["name"] not in {each[0]["name"] for each in made} and pen.chance(0.6):
-                turns += [("user", stranger[1]), ("assistant", NO_TOOL)]
         turns += [("user", asked[1]), ("assistant", written(asked))]
         if pen.chance(0.1):  # the result comes later
             turns += _besides(pen)

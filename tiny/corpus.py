@@ -38,7 +38,7 @@ MIX: dict[Task, float] = {
     lists.more_lists: 0.035,
     lists.text_operations: 0.03,
     lists.classify: 0.02,
-    lists.sequence: 0.015,
+    lists.sequence: 0.02,
     lists.pick: 0.01,
     talk.react: 0.04,
     talk.talk: 0.06,

@@ -201,7 +201,7 @@ def sequence(pen: Pen) -> Turns:
     """Numbers in a row, days, months, letters."""
     kind = pen.between(0, 8)
     if kind < 3:
-        a = pen.between(0, 50) if pen.chance(0.6) else 1
+        a = pen.between(0, 70) if pen.chance(0.6) else 1
         b = a + pen.between(2, 30)
         return [("user", pen.ask(W["count from"], a=a, b=b)), ("assistant", ", ".join(map(str, range(a, b + 1))))]
     if kind == 3:
