@@ -4,7 +4,7 @@ A *move* copies whole pages between device pages and host slots, beside the step
 the file may be forked, cut or closed meanwhile; what cuts the file off from its move sets `file.move` to None, and the
 move then only cleans up after itself. Per file (semantics 19):
 
-    fetch     disk -> device; likewise, behind what the prefix cache had; the image stays; forks share what is read
+    fetch     disk -> device; likewise, behind what the prefix cache had; the image stays (fetches.py)
     spill     device -> disk where the host is full, host -> disk ahead of need (spill.py)
     stow      device -> host; the file keeps its pages until the move is over
     clean     likewise, but the file stays: should it have to leave later, it can at once
@@ -17,8 +17,9 @@ Pure bookkeeping: someone else runs the moves in `Tiers.waiting`, in any groupin
 from __future__ import annotations
 
 from symphony.kvfs.arena import Arena
+from symphony.kvfs.fetches import Fetches
 from symphony.kvfs.file import File
-from symphony.kvfs.image import Image, unref_image
+from symphony.kvfs.image import unref_image
 from symphony.kvfs.kvfs import Kvfs, Shortage
 from symphony.kvfs.move import Move
 from symphony.kvfs.spill import Spill
@@ -33,6 +34,7 @@ class Tiers:
         self.arena = arena
         self.standby = Standby(kvfs, arena)
         self.spill = Spill(kvfs, arena)
+        self.fetches = Fetches(kvfs, arena)
         self.waiting: list[Move] = []
         """Moves that nobody runs yet."""
         self.usable = True
@@ -52,8 +54,6 @@ class Tiers:
         """Pages that a move copies now: to which slot."""
         self._arriving: dict[int, tuple[int, Move]] = {}
         """Slots that a move copies now: to which page."""
-        self._reading: dict[int, tuple[int, Move]] = {}
-        """Slots on disk of which a move reads all: likewise."""
 
     # ---- off the device ------------------------------------------------------------------------------------------
     def discard(self, file: File) -> bool:
@@ -278,47 +278,11 @@ class Tiers:
 
         Raises NoSpace if it can never fit.
         """
-        arena, image = self.arena, file.image
-        if file.move is not None or image is None or image.entries <= file.computed:
-            return None
-        self.kvfs.trim(file)
-        total = arena.pages_for(max(upto, image.entries))
-        self.kvfs.check_fits(file, total, upto)
-        have, full = file.computed // arena.page_size, image.entries // arena.page_size
-        move = Move(file, file.tenant, False, [], [], [], set(), image=image)
-        known = {
-            index: page
-            for index, slot in enumerate(image.slots[:full])
-            if index >= have and (page := self._page_read(slot, move)) is not None
-        }
-        cached = sum([not arena.pool.refs[page] for page in known.values()])
-        missing = self.kvfs.shortage(file, total - have - len(known) + cached, spare)
-        if missing:
-            return missing
-        arena.ref(file.pages[:have], file.tenant)
-        for page in known.values():
-            arena.hold(page, file.tenant)
-        fresh = iter(arena.take(total - have - len(known), file.tenant))
-        pages = [known[index] if index in known else next(fresh) for index in range(have, total)]
-        if arena.freed:
-            arena.freed = [page for page in arena.freed if page not in pages]
-        move.pages = file.pages[:have] + pages
-        reads = [index for index in range(have, len(image.slots)) if index not in known]
-        move.loads = [(image.slots[index], move.pages[index]) for index in reads]
-        self._reading.update({image.slots[index]: (move.pages[index], move) for index in reads if index < full})
-        arena.disk.ref(image.slots, file.tenant)
-        file.move = move
-        self.kvfs.note(file)
-        self.waiting.append(move)
+        got = self.fetches.begin(file, upto, spare)
+        if not isinstance(got, Move):
+            return got
+        self.waiting.append(got)
         return None
-
-    def _page_read(self, slot: int, move: Move) -> int | None:
-        """The page that holds what the slot on disk holds, or will when another move is over: forks share it."""
-        if slot in self._reading:
-            page, other = self._reading[slot]
-            move.needs.add(other)
-            return page
-        return self.arena.page_of_disk.get(slot)
 
     def _page_of(self, slot: int, move: Move) -> int | None:
         """The page that holds the same as the slot, or will when another move is over."""
@@ -357,12 +321,8 @@ class Tiers:
         elif valid and move.out:
             self._left(move)
         elif move.image is not None:
-            part = move.image.slots[-1] if move.image.entries % self.arena.page_size else None
-            for slot, page in move.loads:
-                if slot != part:
-                    self.arena.read_from(page, slot)
-            if valid:
-                self._fetched(move, move.image)
+            self.fetched_pages += len(move.loads) if valid else 0
+            self.fetches.landed(move, valid)
         elif valid:
             self._arrived(move)
         elif move.clean:
@@ -386,9 +346,7 @@ class Tiers:
                 del self._leaving[page]
             if self._arriving.get(slot) == (page, move):
                 del self._arriving[slot]
-        for slot, page in move.loads:
-            if self._reading.get(slot) == (page, move):
-                del self._reading[slot]
+        self.fetches.forget(move)
 
     def _let_go(self, move: Move) -> None:
         """Give back the references that the move has, each once."""
@@ -410,15 +368,6 @@ class Tiers:
         self.stowed_pages += len(move.copies)
         for page, slot in zip(move.pages, move.slots, strict=True):
             self.arena.twin(page, slot)  # for as long as the page stays, with the file, with others or cached
-
-    def _fetched(self, move: Move, image: Image) -> None:
-        file, arena = move.file, self.arena
-        self.fetched_pages += len(move.loads)
-        self.kvfs.loose.used(file)
-        arena.unref(file.pages, file.tenant)
-        keep = len(move.pages) if file.busy else arena.pages_for(image.entries)
-        file.pages, move.pages = move.pages[:keep], move.pages[keep:]
-        self.kvfs.commit(file, image.entries)
 
     def _arrived(self, move: Move) -> None:
         file, arena = move.file, self.arena
