@@ -1,7 +1,8 @@
 """Guests that choose every token, beside a device that takes its time: what the host adds to a step, and what it hides.
 
-The device is faked: a thread that sleeps for each step, one after the other, so that the host has its core for itself
-meanwhile, as beside a GPU. Every answer is the same, so the guests say the expected token every time.
+The device is faked: a step begins when it is launched, or when the one before it is over, and a thread sleeps until it
+is over, so that the host has its core for itself meanwhile, as beside a GPU. Every answer is the same: guests say
+the expected token every time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ STEP_SECONDS = 0.0023
 FEW, MANY = 40, 240
 """Tokens of the two runs of a round, whose difference counts."""
 
-Flying = tuple[asyncio.AbstractEventLoop, "asyncio.Future[list[RowResult]]", list[RowResult]]
+Flying = tuple[float, asyncio.AbstractEventLoop, "asyncio.Future[list[RowResult]]", list[RowResult]]
+"""When it is over, and whom to tell what."""
 
 
 class SlowDevice(FakeEngine):
@@ -36,6 +38,8 @@ class SlowDevice(FakeEngine):
 
     def __init__(self, rows: int) -> None:
         super().__init__(check=False, pages=32 * rows + 64, page_size=64, pipelined=True)
+        self._over = 0.0
+        """When the step launched last is."""
         self._queue: queue.SimpleQueue[Flying | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -46,7 +50,8 @@ class SlowDevice(FakeEngine):
         results = [RowResult([self._fixed_reading(row.readings)] * len(row.outputs)) for row in batch.rows]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[RowResult]] = loop.create_future()
-        self._queue.put((loop, future, results))
+        self._over = max(self._over, time.perf_counter()) + STEP_SECONDS
+        self._queue.put((self._over, loop, future, results))
         return future
 
     def close(self) -> None:
@@ -56,8 +61,8 @@ class SlowDevice(FakeEngine):
 
     def _work(self) -> None:
         while (flying := self._queue.get()) is not None:
-            time.sleep(STEP_SECONDS)
-            loop, future, results = flying
+            over, loop, future, results = flying
+            time.sleep(max(over - time.perf_counter(), 0.0))
             loop.call_soon_threadsafe(future.set_result, results)
 
 
