@@ -6,75 +6,18 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from tiny.banks import banks
+from tiny.banks import banks, entries
 from tiny.pen import Pen, upper_first
 
 Value = str | int | Decimal | bool
 Maker = Callable[[Pen], Value]
-FIRST = (
-    "Ada Alan Amir Anna Bo Ben Carla Chen Dana David Elena Emma Eric Fatima Finn Grace Hana Hugo Ivan Iris Jack Jane "
-    "Jin Kai Kate Lara Leo Lin Liam Lucy Maria Mark Mei Mia Nina Noah Nora Olga Omar Paul Priya Raj Rosa Ruth Sam Sara "
-    "Sofia Tom Uma Vera Will Yuki Zoe Alice Bob Peter John Mary Susan James Linda"
-).split()
-LAST = (
-    "Ahmed Baker Brandt Brown Clark Costa Diaz Evans Fisher Garcia Green Hall Hill Ito Jones Kim King Lee Lopez Moore "
-    "Nguyen Novak Okafor Park Patel Reed Rossi Sato Silva Smith Singh Stone Suzuki Tan Torres Walker Wang Weber Young"
-).split()
-CAPITALS = {
-    "France": "Paris", "Germany": "Berlin", "Spain": "Madrid", "Italy": "Rome", "Austria": "Vienna", "Norway": "Oslo",
-    "Portugal": "Lisbon", "Ireland": "Dublin", "Japan": "Tokyo", "South Korea": "Seoul", "China": "Beijing",
-    "Egypt": "Cairo", "Peru": "Lima", "Greece": "Athens", "Poland": "Warsaw", "Kenya": "Nairobi", "Canada": "Ottawa",
-    "Australia": "Canberra", "Brazil": "Brasilia", "Chile": "Santiago", "Cuba": "Havana", "Denmark": "Copenhagen",
-    "Finland": "Helsinki", "Sweden": "Stockholm", "Hungary": "Budapest", "India": "New Delhi", "Thailand": "Bangkok",
-    "Turkey": "Ankara", "Ukraine": "Kyiv", "Vietnam": "Hanoi", "England": "London", "Mexico": "Mexico City",
-    "Argentina": "Buenos Aires", "Belgium": "Brussels", "Switzerland": "Bern",
-}  # fmt: skip
-CITIES = [
-    *CAPITALS.values(),
-    *"Boston Chicago Denver Seattle Toronto Sydney Lagos Zurich Geneva Milan Munich Lyon Osaka Mumbai Dallas".split(),
-    *("San Francisco", "New York", "Los Angeles", "Cape Town", "Porto Alegre"),
-]
-COLORS = "red blue green yellow black white orange purple brown silver pink gray golden".split()
-ANIMALS = (
-    "cat dog fox owl bear wolf duck frog goat horse mouse rabbit tiger whale lion sheep bird fish snake pig".split()
-)
-THINGS = (
-    "lamp book key cup map coin bell box ring clock bag chair drum kite boat stone table phone laptop camera bicycle "
-    "umbrella guitar pencil mirror bottle hat scarf watch radio"
-).split()
-FRUIT = "apple pear plum grape lemon mango peach banana cherry melon orange fig".split()
-FOOD = "bread rice soup cheese cake pasta pizza salad tea coffee milk honey butter egg".split()
-JOBS = (
-    "teacher doctor pilot baker farmer nurse lawyer painter singer engineer chef writer driver gardener dentist actor"
-).split()
-PLACES = (
-    "garden kitchen library market station forest river tower cave office school museum park bridge harbor castle "
-    "hospital hotel"
-).split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = "January February March April May June July August September October November December".split()
-UNITS = (
-    "meters kilometers miles feet grams kilograms pounds liters hours minutes celsius fahrenheit euros dollars".split()
-)
-LANGUAGES = "English French German Spanish Italian Japanese Korean Chinese Arabic Portuguese Dutch Polish".split()
-ADJECTIVES = (
-    "small big old new bright dark quiet loud fast slow heavy light warm cold clean broken simple kind brave happy sad "
-    "tired proud curious modern shiny young long short strong empty full early late safe wet dry soft hard rare"
-).split()
-NOUNS = (
-    "weather time price ticket user song room stock note door route report file task event message invoice account "
-    "sensor alarm calendar contact record photo video recipe flight train meeting reminder server page article product "
-    "review image network disk memory cache kernel thread module client token model prompt batch schedule printer "
-    "screen keyboard window button menu login battery wheel road house garage wall roof engine motor cable "
-    "letter parcel package story poem movie film game team player coach school class lesson test exam answer question "
-    "water fire air earth sun moon star rain snow wind storm sea lake hill island beach city town street country world "
-    "people child friend family mother father boss group party market shop store bank money cash bill tax cost "
-    "paper pen desk shelf floor stairs bed bath oven fridge plate spoon knife shirt shoe coat glove bus car truck bike"
-).split()
-VERBS = (
-    "get find set add book search send open check list count convert play order create update delete fetch start stop "
-    "read write run show remove move copy print share save load close call plan repair"
-).split()
+_ROWS = {entry.head: entry.rows() for entry in entries("vocabulary")}
+BANKS = {head: " ".join(rows).split() for head, rows in _ROWS.items()}
+FIRST, LAST, COLORS, ANIMALS, THINGS = (BANKS[head] for head in ("first", "last", "colors", "animals", "things"))
+FRUIT, FOOD, JOBS, PLACES, DAYS = (BANKS[head] for head in ("fruit", "food", "jobs", "places", "days"))
+MONTHS, ADJECTIVES, NOUNS, VERBS = (BANKS[head] for head in ("months", "adjectives", "nouns", "verbs"))
+CAPITALS = dict(row.split(": ") for row in _ROWS["capitals"])
+CITIES = [*CAPITALS.values(), *_ROWS["other cities"]]
 WORDS = [*COLORS, *ANIMALS, *THINGS, *FRUIT, *FOOD, *JOBS, *PLACES, *NOUNS, *ADJECTIVES, *VERBS]
 ENDS = "ing ed er tion ment ness able ly ful less ist ity ive al ship age ware work".split()
 
@@ -252,10 +195,6 @@ def as_json(value: object, compact: bool = False) -> str:
             return str(value)
 
 
-BANKS = {
-    "JOBS": JOBS, "PLACES": PLACES, "COLORS": COLORS, "ANIMALS": ANIMALS, "THINGS": THINGS, "FOOD": FOOD,
-    "MONTHS": MONTHS, "DAYS": DAYS, "LANGUAGES": LANGUAGES, "UNITS": UNITS,
-}  # fmt: skip
 MAKERS: dict[str, Maker] = {
     make.__name__: make
     for make in (
@@ -274,4 +213,4 @@ def maker(said: str) -> Maker:
         return any_of(*said.split("/"))
     if " " in said:
         return of(said.split())
-    return of(BANKS[said]) if said in BANKS else MAKERS[said]
+    return of(BANKS[said.lower()]) if said.isupper() else MAKERS[said]
