@@ -139,8 +139,8 @@ class Guessing(Operations):
         if self._foretell(guess, 1, RowResult(readings)):
             self._wake()
         else:
-            self._kvfs.commit(guess.file, len(guess.file.tokens))
-            self._settled(guess, now)
+            self._kvfs.complete(guess.file)
+            self._leave(guess, now)
         self._tell(guess, op, 1, readings, now)
 
     def _forget(self, operation: Operation) -> None:

@@ -307,8 +307,8 @@ class StepLoop(Guessing):
             or operation.doom is not None
         ):
             return False
-        self._kvfs.commit(file, total)
-        self._settled(operation, now)
+        self._kvfs.complete(file)
+        self._leave(operation, now)
         self._tell(operation, operation.id, count, readings, now)
         return True
 

@@ -98,7 +98,8 @@ class Operations:
         """After progress: deliver what is there; leave the active ones if there is nothing more to do."""
         if isinstance(operation, Prediction):
             if operation.complete():
-                self._settled(operation, now)
+                self._kvfs.settle(operation.file, len(operation.file.tokens))
+                self._leave(operation, now)
                 self._deliver(operation.handle, operation.id, operation.answers, now)
         elif isinstance(operation, Generation):
             if operation.finish is not None and operation.drafter is not None:
@@ -121,11 +122,9 @@ class Operations:
             operation.since = self.clock()
             self.submit(operation)
 
-    def _settled(self, operation: Prediction, now: float) -> None:
-        """It is complete: its file has all that it computed."""
-        file = operation.file
-        self._kvfs.settle(file, len(file.tokens))
-        file.touched = now
+    def _leave(self, operation: Prediction, now: float) -> None:
+        """It is complete, and its file is settled."""
+        operation.file.touched = now
         self.active.pop(operation, None)
         operation.session.operations.pop(operation.id, None)
         operation.handle.operation = None

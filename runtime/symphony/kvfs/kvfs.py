@@ -262,6 +262,23 @@ class Kvfs:
         if not file.opens and not file.names:
             self.end_if_unused(file)
 
+    def complete(self, file: File) -> None:
+        """As `commit` and `settle` with all tokens that it has: sooner where nothing is cut off, as of most tokens."""
+        arena, total = file.arena, len(file.tokens)
+        size, held = arena.page_size, len(file.pages)
+        if arena.changed is not None or not file.opens or held != (total + size - 1) // size:
+            self.commit(file, total)
+            self.settle(file, total)
+            return
+        if file.length != total:
+            file.length = total
+            file.modified = file.used = self.clock()
+        file.computed = total
+        if file.published < total // size:
+            self.commit(file, total)
+        file.busy = False
+        self._rests = self.idle[file] = self._rests + 1
+
     def reuse(self, file: File, limit: int) -> int:
         """Take from the prefix cache what continues the computed entries, at most up to `limit`.
 

@@ -117,7 +117,9 @@ class StampEmitter:
         pack, kind = self._source.constant(scalar_packers[of[1][0]]), SCALARS[of[1][0]][0]
         fill += [
             f"{data} = {self._place(f'Q(M, {place}+16)[0]')}",
-            f"for {item} in {items}: {pack}(M, {data}, {kind}, {item}); {data} += {VALUE_BYTES}",
+            f"if {count} == 1: {pack}(M, {data}, {kind}, {items}[0])",
+            "else:",
+            f"    for {item} in {items}: {pack}(M, {data}, {kind}, {item}); {data} += {VALUE_BYTES}",
         ]
         return [count]
 
