@@ -4,7 +4,8 @@ is worth as a tier below the host's.
     sync       a synced file, beside `dd conv=fsync` of as many bytes on the same disk
     reopen     another core on the same store: the file opened, its K/V read, the next token; against computing it anew
     agents     as in `bench kv`, on a pool of a tenth of their contexts and a host tier of a fifth: the rest goes to
-               disk and back, unsynced; against a pool alone (what left is computed again)
+               disk and back, unsynced; against a pool alone (what left is computed again). So many that several fit in:
+               a step of one row reads as many weights as one of eight, and would hide what a context costs
 
 The restart is that of the core and its store, in one process: page tables, prefix cache and names are new, the loaded
 weights are not. The page cache of the operating system stays warm, as it does when only the host goes down.

@@ -192,7 +192,7 @@ def constraint(model: str, tokenizer: Path | None, steps: int, rounds: int, as_j
 @click.option("--model", default="tiny", show_default=True, help="A name or a model directory.")
 @click.option("--device", help="cpu, cuda or cuda:N.")
 @click.option("--attention", type=click.Choice(["flash", "triton", "torch"]), help="Force an attention back end.")
-@click.option("--agents", default=8, show_default=True, help="Programs at once.")
+@click.option("--agents", default=8, show_default=True, help="Programs at once; --disk: five times as many.")
 @click.option("--context", default=512, show_default=True, help="Tokens of each at the start.")
 @click.option("--tokens", default=1024, show_default=True, help="Tokens of the file that goes and comes back.")
 @click.option("--rounds", default=3, show_default=True, help="Alternated rounds; medians are reported.")
@@ -222,7 +222,7 @@ def kv(
         if disk:
             with tempfile.TemporaryDirectory(dir=".") as folder:
                 await bench_disk(report, load, Path(folder), tokens, rounds)
-                work = Agents(count=2 * agents, context=context, share=0.1)
+                work = Agents(count=5 * agents, context=context, turns=3, share=0.1)
                 await bench_disk_agents(report, load, Path(folder), work, rounds)
             return
         await bench_forks(report)
