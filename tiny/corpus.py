@@ -6,27 +6,27 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from tiny import calls, lists, sums, talk, tasks
+from tiny import agent, calls, documents, extraction, lists, memory, stories, sums, talk
 from tiny.banks import banks
 from tiny.pen import Manner, Pen
-from tiny.tasks import Turns
+from tiny.turns import Turns
 
 Task = Callable[[Pen], Turns]
 MIX: dict[Task, float] = {
     calls.call: 0.07,
     calls.conversation: 0.13,
-    tasks.extraction: 0.17,
-    tasks.citations: 0.10,
-    tasks.shelf: 0.06,
-    tasks.reading: 0.03,
-    tasks.recalls: 0.06,
-    tasks.long_recalls: 0.03,
-    tasks.needle: 0.015,
-    tasks.find_all: 0.02,
+    extraction.extraction: 0.17,
+    documents.citations: 0.10,
+    documents.shelf: 0.06,
+    documents.reading: 0.03,
+    memory.recalls: 0.06,
+    memory.long_recalls: 0.03,
+    memory.needle: 0.015,
+    memory.find_all: 0.02,
     sums.arithmetic: 0.04,
     sums.more_arithmetic: 0.03,
     sums.subtraction: 0.035,
@@ -40,11 +40,11 @@ MIX: dict[Task, float] = {
     lists.classify: 0.02,
     lists.sequence: 0.02,
     lists.pick: 0.01,
-    talk.react: 0.04,
+    agent.react: 0.04,
     talk.talk: 0.06,
-    talk.story: 0.025,
+    stories.story: 0.025,
 }
-ALONE = {calls.call, calls.conversation, tasks.shelf, tasks.long_recalls, tasks.needle, talk.react}
+ALONE = {calls.call, calls.conversation, documents.shelf, memory.long_recalls, memory.needle, agent.react}
 """Not joined with other dialogues."""
 SHORT = [task for task in MIX if task not in ALONE]
 SYSTEM = banks("talk")["system"]
@@ -95,11 +95,3 @@ def rendered(turns: Turns, answering: bool = False) -> str:
     """As the chat template has it; `answering`: with the head of the assistant's next turn."""
     text = "".join([f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns])
     return text + ("<|im_start|>assistant\n" if answering else "")
-
-
-def documents(seed: int, start: int = 0, stride: int = 1) -> Iterator[Turns]:
-    """Documents `start`, `start + stride`, ... of the corpus of this seed: one worker's share."""
-    number = start
-    while True:
-        yield dialogue(f"{seed}/{number}")
-        number += stride

@@ -18,10 +18,10 @@ from symphony.core.config import CoreConfig
 from symphony.core.core import Core
 from symphony.core.messages import Chunk, Draft, GenerateOptions
 from symphony.engine.engine import Engine
-from tiny import calls, lists, sums, talk, tasks
+from tiny import agent, calls, documents, extraction, lists, memory, sums, talk
 from tiny.corpus import Task, dialogue, rendered
 from tiny.pen import Manner, Pen
-from tiny.tasks import Turns
+from tiny.turns import Turns
 
 SEED = "evaluation"
 """No document of the corpus has such a seed."""
@@ -49,12 +49,12 @@ def _promise(known: float, unseen: float | None = None) -> dict[Manner, float]:
 
 MEASURES = [
     Measure("tool calls", calls.call, _promise(0.97, 0.90)),
-    Measure("JSON extraction", tasks.extraction, _promise(0.97, 0.75)),
-    Measure("citations", tasks.citation, _promise(0.97, 0.95), 48),
-    Measure("24 documents", tasks.many_citations, _promise(0.97), 48),
-    Measure("reading", tasks.reading, {}, 48),
-    Measure("recall", tasks.recall, {}, 32),
-    Measure("1,500 tokens", tasks.long_recall, _promise(0.93), 32),
+    Measure("JSON extraction", extraction.extraction, _promise(0.97, 0.75)),
+    Measure("citations", documents.citation, _promise(0.97, 0.95), 48),
+    Measure("24 documents", documents.many_citations, _promise(0.97), 48),
+    Measure("reading", documents.reading, {}, 48),
+    Measure("recall", memory.recall, {}, 32),
+    Measure("1,500 tokens", memory.long_recall, _promise(0.93), 32),
     Measure("two-digit sums", sums.arithmetic, _promise(0.97), 16),
     Measure("subtraction in words", sums.subtraction, {Manner.UNSEEN: 0.90}, 16),
     Measure("sums by steps", sums.steps, {}, 96),
@@ -62,7 +62,7 @@ MEASURES = [
     Measure("more lists", lists.more_lists, {}),
     Measure("text", lists.text_operations, {}, 64),
     Measure("classes", lists.classify, {}, 8),
-    Measure("ReAct", talk.react, _promise(0.97), 64),
+    Measure("ReAct", agent.react, _promise(0.97), 64),
     Measure("judge", sums.judge, _promise(0.97), 8),
     Measure("proposals", sums.propose, {}, 48),
     Measure("small talk", talk.talk, {}, 48),

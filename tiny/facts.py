@@ -77,13 +77,9 @@ def _thing(pen: Pen) -> str:
     kind = pen.random.random()
     if kind < 0.55:
         return f"the {pen.word(ADJECTIVES) if kind < 0.3 else pen.word(COLORS)} {word(pen)}"
-    return (
-        f"the {word(pen)} {word(pen)}"
-        if kind < 0.8
-        else f"the {word(pen)}"
-        if kind < 0.9
-        else f"{with_article(pen.coined())} {word(pen)}"
-    )
+    if kind < 0.8:
+        return f"the {word(pen)} {word(pen)}"
+    return f"the {word(pen)}" if kind < 0.9 else f"{with_article(pen.coined())} {word(pen)}"
 
 
 def _who(pen: Pen) -> str:
@@ -93,26 +89,19 @@ def _who(pen: Pen) -> str:
     return company(pen) if kind < 0.9 else f"the {pen.word(JOBS)}"
 
 
+def _when(pen: Pen) -> str:
+    year, day, month = f"in {pen.between(1900, 2035)}", f"on {pen.choice(DAYS)}", f"in {pen.choice(MONTHS)}"
+    return pen.choice((year, day, month, f"at {clock(pen)}"))
+
+
 def event(pen: Pen, action: tuple[str, str, str] | None = None) -> Told:
     """Who did what, perhaps where and when; `action`: that they did."""
     base, past, done = action or pen.word(ACTIONS)
     who, what = _who(pen), _thing(pen)
     where = f"in {city(pen)}" if pen.chance(0.3) else f"in the {pen.word(PLACES)}" if pen.chance(0.4) else ""
-    when = (
-        pen.choice(
-            (f"in {pen.between(1900, 2035)}", f"on {pen.choice(DAYS)}", f"in {pen.choice(MONTHS)}", f"at {clock(pen)}")
-        )
-        if pen.chance(0.5)
-        else ""
-    )
-    values: dict[str, object] = {
-        "who": who,
-        "what": what,
-        "What": upper_first(what),
-        "base": base,
-        "past": past,
-        "done": done,
-    }
+    when = _when(pen) if pen.chance(0.5) else ""
+    values: dict[str, object] = {"who": who, "what": what, "What": upper_first(what)}
+    values |= {"base": base, "past": past, "done": done}
     text = pen.write(
         "{who} {past} {what}{where}{when}." if pen.plain or pen.chance(0.3) else W["shapes"],
         **values,
@@ -185,10 +174,8 @@ def statement(pen: Pen, index: int | None = None) -> Told:
     exact = set(relation.makers) == {*relation.of, relation.answer[relation.answer.index("{") + 1]}
     if exact and len(relation.of) == 1 and not pen.plain and not pen.unseen and pen.chance(0.15):
         asks = W["about"].replace("{x}", f"{{{relation.of}}}")
-    question = Question(
-        (index, *(values[key] for key in relation.of if key in values)), asks, relation.answer.format_map(values)
-    )
-    return Told(text, [question], values)
+    key = (index, *(values[letter] for letter in relation.of))
+    return Told(text, [Question(key, asks, relation.answer.format_map(values))], values)
 
 
 def several(pen: Pen, count: int) -> list[Told]:

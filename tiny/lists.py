@@ -8,10 +8,11 @@ from __future__ import annotations
 from tiny import words
 from tiny.banks import banks
 from tiny.pen import Pen, upper_first
-from tiny.tasks import Turns
+from tiny.turns import Turns, said
 from tiny.words import as_json
 
 W = banks("lists")
+JOINTS = (("dashes", "-"), ("spaces", " "), ("slashes", "/"), ("semicolons", "; "), ("plus signs", "+"))
 ORDINALS = "first second third fourth fifth".split()
 
 
@@ -32,7 +33,11 @@ def lists(pen: Pen) -> Turns:
     }
     what = pen.choice(list(operations))
     between = pen.choice((", ", ", ", ", ", ", ", " and ")) if len(items) == 2 else ", "
-    return [("user", pen.ask(W[what], s=between.join(items))), ("assistant", operations[what])]
+    return said(pen.ask(W[what], s=between.join(items)), operations[what])
+
+
+def _numbers(pen: Pen) -> list[int]:
+    return [pen.between(0, pen.choice((9, 99, 99, 999))) for _ in range(pen.between(2, 6))]
 
 
 def more_lists(pen: Pen) -> Turns:
@@ -43,49 +48,42 @@ def more_lists(pen: Pen) -> Turns:
     shown = ", ".join(items)
     kind = pen.between(0, 11)
     if kind == 0:
-        return [("user", pen.ask(W["repeat"], s=shown)), ("assistant", shown)]
+        return said(pen.ask(W["repeat"], s=shown), shown)
     if kind == 1:
         i = pen.between(0, min(4, len(items) - 1))
         ask = pen.ask(W["nth"], o=ORDINALS[i], n=i + 1, s=shown)
-        return [("user", ask), ("assistant", items[i])]
+        return said(ask, items[i])
     if kind == 2:
         ask = pen.ask(W["remove"], w=items[at], s=shown)
         left = [item for item in items if item != items[at]]
-        return [("user", ask), ("assistant", ", ".join(left) or "none")]
+        return said(ask, ", ".join(left) or "none")
     if kind == 3:
         new = words.word(pen)
         ask = pen.ask(W["add"], w=new, s=shown)
-        return [("user", ask), ("assistant", f"{shown}, {new}")]
+        return said(ask, f"{shown}, {new}")
     if kind == 4:
         if pen.chance(0.4):
             items = pen.some(list(words.CAPITALS), 2)[:6]
             shown = ", ".join(items)
         ask = pen.ask(W["number"], s=shown)
-        return [("user", ask), ("assistant", "\n".join(f"{n}. {item}" for n, item in enumerate(items, 1)))]
+        return said(ask, "\n".join(f"{n}. {item}" for n, item in enumerate(items, 1)))
     if kind == 5:
         wanted = items[at] if pen.chance(0.5) else words.word(pen)
         ask = pen.ask(W["contains"], w=wanted, s=shown)
-        return [("user", ask), ("assistant", "yes" if wanted in items else "no")]
+        return said(ask, "yes" if wanted in items else "no")
     if kind == 6:
-        numbers = (
-            list(map(int, items))
-            if numbers
-            else [pen.between(0, pen.choice((9, 99, 99, 999))) for _ in range(pen.between(2, 6))]
-        )
-        shown = ", ".join(map(str, numbers))
+        found = [int(item) for item in items] if numbers else _numbers(pen)
+        shown = ", ".join(map(str, found))
         low = pen.chance(0.4)
-        ask = pen.ask(W["largest"] if not low else
-                      W["smallest"], s=shown)  # fmt: skip
-        return [("user", ask), ("assistant", str(min(numbers) if low else max(numbers)))]
+        ask = pen.ask(W["smallest" if low else "largest"], s=shown)
+        return said(ask, str(min(found) if low else max(found)))
     if kind == 7:
-        join, sign = pen.choice(
-            (("dashes", "-"), ("spaces", " "), ("slashes", "/"), ("semicolons", "; "), ("plus signs", "+"))
-        )
-        return [("user", pen.ask(W["join"], j=join, s=shown)), ("assistant", sign.join(items))]
+        join, sign = pen.choice(JOINTS)
+        return said(pen.ask(W["join"], j=join, s=shown), sign.join(items))
     if kind == 8:
         i = pen.between(1, len(items))
         ask = pen.ask(W["front"], i=i, s=shown)
-        return [("user", ask), ("assistant", ", ".join(items[:i]))]
+        return said(ask, ", ".join(items[:i]))
     return _sorted(pen)
 
 
@@ -99,7 +97,7 @@ def _sorted(pen: Pen) -> Turns:
         items = [pen.choice("abcdefghijklmnopqrstuvwxyz")[0] + pen.coined(1) for _ in range(pen.between(2, 5))]
         shown, due, what = ", ".join(items), ", ".join(sorted(items, reverse=down)), "words"
     ask = pen.ask(W[f"sort {what} down" if down else f"sort {what}"], s=shown)
-    return [("user", ask), ("assistant", due)]
+    return said(ask, due)
 
 
 def text_operations(pen: Pen) -> Turns:
@@ -110,51 +108,46 @@ def text_operations(pen: Pen) -> Turns:
         lower = kind == 1
         given = word.upper() if lower else word
         ask = pen.ask(W["lower" if lower else "upper"], w=given)
-        return [("user", ask), ("assistant", given.lower() if lower else given.upper())]
+        return said(ask, given.lower() if lower else given.upper())
     if kind == 2:
         first, second = words.word(pen), words.word(pen)
         down, up = first.upper(), second
-        one, two = (
-            pen.choice(("lower case", "lowercase", "small letters")),
-            pen.choice(("upper case", "uppercase", "capital letters")),
-        )
+        one = pen.choice(("lower case", "lowercase", "small letters"))
+        two = pen.choice(("upper case", "uppercase", "capital letters"))
         if pen.chance(0.5):
             ask, due = pen.ask(W["cases down up"], a=down, b=up, x=one, y=two), f"{first} {second.upper()}"
         else:
             ask, due = pen.ask(W["cases up down"], a=down, b=up, x=one, y=two), f"{second.upper()} {first}"
-        return [("user", ask), ("assistant", due)]
+        return said(ask, due)
     word = word.split()[0]
     if kind == 3:
         ask = pen.ask(W["spell"], w=word)
-        return [("user", ask), ("assistant", " ".join(word))]
+        return said(ask, " ".join(word))
     if kind == 4:
-        return [("user", pen.ask(W["capitalize"], w=word)), ("assistant", upper_first(word))]
+        return said(pen.ask(W["capitalize"], w=word), upper_first(word))
     if kind == 5:
         word = word[:6]
         ask = pen.ask(W["backwards"], w=word)
-        return [("user", ask), ("assistant", word[::-1])]
+        return said(ask, word[::-1])
     if kind == 6:
         first = pen.chance(0.6)
         where = "first" if first else "last"
         ask = pen.ask(W["letter"],
                       o=where, O=upper_first(where), w=word, v="start" if first else "end")  # fmt: skip
-        return [("user", ask), ("assistant", word[0] if first else word[-1])]
+        return said(ask, word[0] if first else word[-1])
     if kind == 7:
         text = " ".join([words.word(pen) for _ in range(pen.between(2, 8))])
         ask = pen.ask(W["echo"], t=text)
-        return [("user", ask), ("assistant", text)]
+        return said(ask, text)
     if kind == 8:
         times = pen.between(2, 5)
         spoken = {2: "twice", 3: "three times", 4: "four times", 5: "five times"}[times]
-        return [
-            ("user", pen.ask(W["times"], w=word, n=pen.choice((spoken, f"{times} times")))),
-            ("assistant", " ".join([word] * times)),
-        ]
+        return said(pen.ask(W["times"], w=word, n=pen.choice((spoken, f"{times} times"))), " ".join([word] * times))
     old, new = words.word(pen), words.word(pen)
     text = [words.word(pen) for _ in range(pen.between(3, 7))]
     text[pen.between(0, len(text) - 1)] = old
     ask = pen.ask(W["replace"], o=old, n=new, t=" ".join(text))
-    return [("user", ask), ("assistant", " ".join(new if each == old else each for each in text))]
+    return said(ask, " ".join(new if each == old else each for each in text))
 
 
 GOOD, BAD = W["good"].split(), W["bad"].split()
@@ -183,7 +176,7 @@ def classify(pen: Pen) -> Turns:
                 W=upper_first(word),
                 d=pen.choice(words.DAYS),
             )
-        return [("user", pen.ask(W["sentiments"], t=text)), ("assistant", "positive" if good else "negative")]
+        return said(pen.ask(W["sentiments"], t=text), "positive" if good else "negative")
     label = pen.choice(ROUTES)
     text = pen.write(
         W[f"route {label}"],
@@ -194,7 +187,7 @@ def classify(pen: Pen) -> Turns:
         w=words.word(pen),
     )
     ask = pen.ask(W["route"], t=text)
-    return [("user", ask), ("assistant", label)]
+    return said(ask, label)
 
 
 def sequence(pen: Pen) -> Turns:
@@ -203,25 +196,22 @@ def sequence(pen: Pen) -> Turns:
     if kind < 3:
         a = pen.between(0, 70) if pen.chance(0.6) else 1
         b = a + pen.between(2, 30)
-        return [("user", pen.ask(W["count from"], a=a, b=b)), ("assistant", ", ".join(map(str, range(a, b + 1))))]
+        return said(pen.ask(W["count from"], a=a, b=b), ", ".join(map(str, range(a, b + 1))))
     if kind == 3:
         a = pen.between(5, 30)
-        return [("user", pen.ask(W["count down"], a=a)), ("assistant", ", ".join(map(str, range(a, -1, -1))))]
+        return said(pen.ask(W["count down"], a=a), ", ".join(map(str, range(a, -1, -1))))
     if kind == 4:
         d, n = pen.choice((2, 3, 5, 10)), pen.between(3, 10)
-        return [
-            ("user", pen.ask(W["multiples"], n=n, d=d)),
-            ("assistant", ", ".join(str(d * i) for i in range(1, n + 1))),
-        ]
+        return said(pen.ask(W["multiples"], n=n, d=d), ", ".join(str(d * i) for i in range(1, n + 1)))
     if kind == 5:
         which = pen.choice((("the days of the week", words.DAYS), ("the months of the year", words.MONTHS)))
-        return [("user", pen.ask(W["row"], w=which[0])), ("assistant", ", ".join(which[1]))]
+        return said(pen.ask(W["row"], w=which[0]), ", ".join(which[1]))
     if kind == 6:
-        return [("user", pen.ask(W["alphabet"])), ("assistant", " ".join("abcdefghijklmnopqrstuvwxyz"))]
+        return said(pen.ask(W["alphabet"]), " ".join("abcdefghijklmnopqrstuvwxyz"))
     row, what = pen.choice(((words.DAYS, "day"), (words.MONTHS, "month")))
     at, after = pen.between(0, len(row) - 1), pen.chance(0.5)
     ask = pen.ask(W["neighbor"], w=what, o="after" if after else "before", x=row[at])
-    return [("user", ask), ("assistant", row[(at + (1 if after else -1)) % len(row)])]
+    return said(ask, row[(at + (1 if after else -1)) % len(row)])
 
 
 def pick(pen: Pen) -> Turns:
@@ -230,4 +220,4 @@ def pick(pen: Pen) -> Turns:
     scores = pen.random.sample(range(100), size)
     lines = "\n".join(f"{'ABCDE'[i]}) {words.word(pen)} (score {score})" for i, score in enumerate(scores))
     ask = pen.ask(W["pick"])
-    return [("user", f"{ask}\n{lines}"), ("assistant", "ABCDE"[scores.index(max(scores))])]
+    return said(f"{ask}\n{lines}", "ABCDE"[scores.index(max(scores))])

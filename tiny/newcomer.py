@@ -14,7 +14,7 @@ from pathlib import Path
 
 from symphony.engine.local import LocalEngine
 from tiny.evaluate import answer_page
-from tiny.tasks import Turns
+from tiny.turns import Turns
 
 PROMPTS = Path(__file__).with_name("newcomer.toml")
 PAGE = Path(__file__).parents[1] / "docs" / "tiny-prompts.md"

@@ -28,7 +28,7 @@ from tiny.words import (
     phrase,
     title,
     word,
-)
+)  # fmt: skip
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,10 +84,9 @@ KINDS = [row.split() for row in entries("kinds")[0].rows()]
 WHOLE = banks("whole")
 ALIASES = banks("keys")
 """Other keys that one may ask for."""
-MAKERS: dict[str, Maker] = {label: field.make for label, field in FIELDS.items()} | {
-    s: m for s, (m, _) in SUBJECTS.items()
-}
-LINKS = "{label} {v}|the {label} {v}|{label}: {v}|{label} = {v}"
+MAKERS = {label: field.make for label, field in FIELDS.items()} | {label: make for label, (make, _) in SUBJECTS.items()}
+LINKS = {"city": "in", "job": "as a", "date": "on", "phone": "at"}
+"""Before a value, where the verb is none."""
 Record = dict[str, Value]
 
 
@@ -119,13 +118,9 @@ def described(pen: Pen, subject: str, shown: str, fields: Record) -> str:
             beside.append(pen.write(FIELDS[label].beside, v=fields[label]))
     numbers = sum(not isinstance(value, str) for value in fields.values())
     clauses = [_clause(pen, label, fields[label], numbers == 1) for label in told]
-    head = (
-        f"{shown}, {', '.join(beside)},"
-        if beside and pen.chance(0.6)
-        else f"{shown} ({', '.join(beside)})"
-        if beside
-        else shown
-    )
+    head = shown
+    if beside:
+        head += f", {', '.join(beside)}," if pen.chance(0.6) else f" ({', '.join(beside)})"
     if not clauses:
         return head.rstrip(",") + "."
     shape = pen.between(0, 4)
@@ -155,14 +150,9 @@ def _clause(pen: Pen, label: str, value: Value, alone: bool) -> str:
     all; `alone`: there is one number only."""
     kind = pen.random.random()
     if kind < 0.18:
-        return pen.write(W["by label"],
-                         label=label.replace("_", " "), v=value)  # fmt: skip
-    if (
-        kind < 0.27
-        and isinstance(value, str)
-        and ("@" in value or ":" in value or label in ("city", "job", "date", "phone"))
-    ):
-        link = {"job": "as a", "date": "on"}.get(label, "at" if label in ("time", "email", "phone") else "in")
+        return pen.write(W["by label"], label=label.replace("_", " "), v=value)
+    if kind < 0.27 and isinstance(value, str) and ("@" in value or ":" in value or label in LINKS):
+        link = LINKS.get(label, "at" if label in ("time", "email") else "in")
         return f"{pen.coined()}{pen.choice(('ed', 's'))} {link} {value}"
     if kind < 0.3 and alone and not isinstance(value, str):
         return pen.write("{z}s {v}|{z} {z} {v}|has {v} {z}s|{z}s {v} {z}s|is {z} {v}", v=value)
@@ -204,15 +194,13 @@ def listed(pen: Pen) -> tuple[Record, str]:
             [f"{label}{pen.choice((': ', ' '))}{value}" for label, value in shown.items()]
         )
     noun = pen.choice((word, company, name, phrase))(pen)
-    one = pen.write(W["labeled"],
-                    l="{l}", v="{v}", n=noun)  # fmt: skip
+    one = pen.write(W["labeled"], l="{l}", v="{v}", n=noun)
     if kind < 7:
         return fields, " ".join([begun(one.format(l=label, v=value), [label, value]) for label, value in shown.items()])
     links = pen.choice(
         ("with {l} {v}", "whose {l} is {v}", "with a {l} of {v}", "where the {l} is {v}", "that has {l} {v}")
     )
-    parts = as_list([links.format(l=label, v=value) for label, value in shown.items()])
-    parts = articles(parts)
+    parts = articles(as_list([links.format(l=label, v=value) for label, value in shown.items()]))
     return fields, pen.write(W["seen"], n=noun, p=parts)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tiny import words
 from tiny.banks import banks
 from tiny.pen import Pen, upper_first
-from tiny.tasks import Turns
+from tiny.turns import Turns, said
 
 W = banks("sums")
 HELD_OUT_PAIRS = 10
@@ -33,12 +33,12 @@ def arithmetic(pen: Pen) -> Turns:
     sign = "+" if pen.chance(0.5) else "-"
     if sign == "+" and pen.chance(0.5):
         a, b = b, a
-    return [_asked(pen, sign, a, b), ("assistant", str(a + b if sign == "+" else a - b))]
+    return said(_asked(pen, sign, a, b), str(a + b if sign == "+" else a - b))
 
 
-def _asked(pen: Pen, sign: str, a: int, b: int) -> tuple[str, str]:
+def _asked(pen: Pen, sign: str, a: int, b: int) -> str:
     expression = pen.write(W[f"sum {sign}"], a=a, b=b)
-    return "user", pen.ask(W["sum asks"], e=expression)
+    return pen.ask(W["sum asks"], e=expression)
 
 
 def more_arithmetic(pen: Pen) -> Turns:
@@ -59,7 +59,7 @@ def more_arithmetic(pen: Pen) -> Turns:
             b, a = sorted((pen.between(10, 999), pen.between(100, 999)))
             sign = pen.choice("+-")
             value = a + b if sign == "+" else a - b
-        turns += [_asked(pen, sign, a, b), ("assistant", str(value))]
+        turns += said(_asked(pen, sign, a, b), str(value))
     return turns
 
 
@@ -67,13 +67,12 @@ def subtraction(pen: Pen) -> Turns:
     """Of two-digit numbers, in words."""
     a, b = pair(pen, 10)
     ask = pen.ask(W["taken"], a=a, b=b) if pen.chance(0.5) else _story(pen, "-", a, b)
-    return [("user", ask), ("assistant", str(a - b))]
+    return said(ask, str(a - b))
 
 
 def _story(pen: Pen, sign: str, a: int, b: int) -> str:
-    things = words.plural(
-        pen.word(words.THINGS if pen.chance(0.5) else words.FRUIT if pen.chance(0.6) else words.ANIMALS)
-    )
+    bank = words.THINGS if pen.chance(0.5) else words.FRUIT if pen.chance(0.6) else words.ANIMALS
+    things = words.plural(pen.word(bank))
     who, other = words.name(pen), words.name(pen)
     verb = pen.write(W["gives"] if sign == "-" else W["gains"], m=other)
     question = pen.ask(W["left"] if sign == "-" else W["now"], t=things)
@@ -92,8 +91,7 @@ def _story(pen: Pen, sign: str, a: int, b: int) -> str:
 
 PAST = {
     "gives": "gave away", "eats": "ate", "loses": "lost", "sells": "sold", "uses": "used", "breaks": "broke",
-    "drops": "dropped", "spends": "spent", "returns": "returned",
-    "forgets": "forgot",
+    "drops": "dropped", "spends": "spent", "returns": "returned", "forgets": "forgot",
 }  # fmt: skip
 
 
@@ -103,7 +101,11 @@ def in_words(pen: Pen) -> Turns:
     sign = "-" if pen.chance(0.7) else "+"
     plain = pen.chance(0.35)
     ask = pen.ask(W["taken" if sign == "-" else "added"], a=a, b=b) if plain else _story(pen, sign, a, b)
-    return [("user", ask), ("assistant", str(a - b if sign == "-" else a + b))]
+    return said(ask, str(a - b if sign == "-" else a + b))
+
+
+OFF = (-20, -10, -10, -3, -2, -1, 1, 2, 3, 10, 10, 20)
+"""By what a sum is wrong."""
 
 
 def judge(pen: Pen) -> Turns:
@@ -114,26 +116,16 @@ def judge(pen: Pen) -> Turns:
         if pen.chance(0.3):
             b = max(a + pen.choice((-11, -10, -9, -1, 1, 9, 10)), 0)
         sign = "<" if not pen.plain and pen.chance(0.3) else ">"
-        return [
-            ("user", pen.ask(W[f"compare {sign}"], a=a, b=b)),
-            ("assistant", "yes" if (a > b if sign == ">" else a < b) else "no"),
-        ]
+        return said(pen.ask(W[f"compare {sign}"], a=a, b=b), "yes" if (a > b if sign == ">" else a < b) else "no")
     if kind > 0.8 and not pen.plain and not pen.unseen:
         return _reach(pen)
     sign = "+" if pen.plain else pen.choice("++--*")
     a, b = (pen.between(0, 13), pen.between(0, 13)) if sign == "*" else pair(pen)
     value = a + b if sign == "+" else a - b if sign == "-" else a * b
-    shown = (
-        value
-        if pen.chance(0.5)
-        else max(value + pen.choice((-20, -10, -10, -3, -2, -1, 1, 2, 3, 10, 10, 20, pen.between(-40, 40))), 0)
-    )
+    shown = value if pen.chance(0.5) else max(value + pen.choice((*OFF, pen.between(-40, 40))), 0)
     if not pen.plain and pen.chance(0.1):
         shown = pen.between(0, 99)
-    return [
-        ("user", pen.ask(W["right"], e=f"{a} {sign} {b}", s=shown)),
-        ("assistant", "yes" if shown == value else "no"),
-    ]
+    return said(pen.ask(W["right"], e=f"{a} {sign} {b}", s=shown), "yes" if shown == value else "no")
 
 
 def _reach(pen: Pen) -> Turns:
@@ -141,7 +133,7 @@ def _reach(pen: Pen) -> Turns:
     results = [a + b, abs(a - b), *([a * b] if a <= 12 and b <= 12 else [])]
     target = pen.choice(results) if pen.chance(0.5) else pen.choice((24, 10, pen.between(1, 60)))
     asked = f"Numbers: {a} {b}\nTarget: {target}\nCan one step reach it?"
-    return [("user", asked), ("assistant", "yes" if target in results or target == a * b else "no")]
+    return said(asked, "yes" if target in results or target == a * b else "no")
 
 
 def judges(pen: Pen) -> Turns:
@@ -158,17 +150,14 @@ def steps(pen: Pen) -> Turns:
         result = total + number if sign == "+" else total - number
         thoughts.append(f"{total} {sign} {number} = {result}")
         expression, total = f"{expression} {sign} {number}", result
-    return [
-        ("user", pen.ask(W["steps"], e=expression)),
-        ("assistant", "<think>" + "\n".join(thoughts) + f"</think>{total}"),
-    ]
+    return said(pen.ask(W["steps"], e=expression), "<think>" + "\n".join(thoughts) + f"</think>{total}")
 
 
 def propose(pen: Pen, numbers: list[int] | None = None) -> Turns:
     """A step towards a target, as a search over numbers asks for."""
     numbers = numbers or [pen.between(1, pen.choice((9, 13, 30))) for _ in range(pen.choice((2, 3, 3, 4, 4)))]
     step, _ = _step(pen, numbers)
-    return [("user", f"Numbers: {' '.join(map(str, numbers))}\nPropose a step."), ("assistant", step)]
+    return said(f"Numbers: {' '.join(map(str, numbers))}\nPropose a step.", step)
 
 
 def _step(pen: Pen, numbers: list[int]) -> tuple[str, list[int]]:
@@ -188,7 +177,7 @@ def proposals(pen: Pen) -> Turns:
         most = pen.between(2, 3)
         found = list(dict.fromkeys(_step(pen, numbers)[0] for _ in range(most * 3)))[:most]
         asked = f"Numbers: {' '.join(map(str, numbers))}\nPropose {len(found)} steps."
-        return [("user", asked), ("assistant", "\n".join(found))] if len(found) > 1 else propose(pen)
+        return said(asked, "\n".join(found)) if len(found) > 1 else propose(pen)
     turns: Turns = []
     numbers = [pen.between(1, pen.choice((9, 13))) for _ in range(pen.choice((2, 3, 4)))]
     while len(numbers) > 1:
@@ -200,8 +189,6 @@ def proposals(pen: Pen) -> Turns:
         a, b = max(numbers), min(numbers)
         results = [a + b, a - b, a * b]
         target = pen.choice(results) if pen.chance(0.5) else pen.choice((24, 10, pen.between(1, 60)))
-        turns += [
-            ("user", f"Numbers: {' '.join(map(str, numbers))}\nTarget: {target}\nCan one step reach it?"),
-            ("assistant", "yes" if target in results else "no"),
-        ]
+        asked = f"Numbers: {' '.join(map(str, numbers))}\nTarget: {target}\nCan one step reach it?"
+        turns += said(asked, "yes" if target in results else "no")
     return turns
