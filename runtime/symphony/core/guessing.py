@@ -39,7 +39,7 @@ class Guessing(Operations):
         self.guessed_right = 0
         """...that guests asked for."""
         self._context_limit = context_limit
-        self._guesses = guesses
+        self._guessing = guesses
         """Whether any are made."""
         self._fresh: list[Guess] = []
         """Those that the next step should run, and some that it need not any more."""

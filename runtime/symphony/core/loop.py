@@ -211,7 +211,7 @@ class StepLoop(Guessing):
 
     def _resume(self, step: Step, results: Sequence[RowResult] | Exception) -> list[Untold]:
         """The oldest step is over: everybody gets what is his; but those behind whom a guess is made are to be told."""
-        now, guesses = self.clock(), self._guesses
+        now, guesses = self.clock(), self._guessing
         untold: list[Untold] = []
         self.steps += 1
         step.land()
