@@ -4,7 +4,7 @@ Layers, each using only those below it:
 
     Tree       what can be done to names; who may do it                                   tree.py
     Transfers  extract, append-from                                                       transfer.py
-    Tiers      moves between device, host and disk; taking K/V off the device             tiers.py, spill.py
+    Tiers      moves between device, host and disk; taking K/V off the device             tiers.py, spill.py, fetches.py
     Kvfs       operations on files; reservation, copy-on-write                            this file
     File       tokens and page table                                                      file.py
     Arena      one model's pages and slots: free, used or cached                          arena.py
