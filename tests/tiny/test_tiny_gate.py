@@ -1,21 +1,22 @@
-"""The models that ship keep what they can: some plain items of each task; `symphony bench tiny` has the rest."""
+"""The models that the recipe made keep what they can: some plain items of each task; `symphony bench tiny` has the rest."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from symphony.bench.report import Report
-from symphony.engine import registry
 from symphony.engine.local import LocalEngine
 from symphony.engine.messages import Batch, Readings, Row
 from tiny.evaluate import BY_NAME, as_lines, measure_all
 from tiny.pen import Manner
 
+TRAINED = Path(__file__).parents[2] / "tiny" / "trained"
 BOUNDS = {
     "tool calls": 0.9,
     "JSON extraction": 0.9,
@@ -36,8 +37,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_the_shipped_model_answers() -> None:
-    engine = LocalEngine.load("tiny", device="cpu", threads=1, pages=1024, host_pages=0)
+def test_the_trained_model_answers() -> None:
+    engine = LocalEngine.load(str(TRAINED / "tiny"), device="cpu", threads=1, pages=1024, host_pages=0)
     report = Report("gate")
     measures = [BY_NAME[name] for name in BOUNDS]
     missed = asyncio.run(measure_all(report, engine, measures, [Manner.PLAIN], 8))
@@ -50,9 +51,9 @@ def test_the_shipped_model_answers() -> None:
 def test_transformers_agrees_and_the_weights_are_small(name: str, most: int) -> None:
     from transformers import AutoModelForCausalLM
 
-    directory = registry.find(name)
+    directory = TRAINED / name
     assert (directory / "model.safetensors").stat().st_size <= most
-    engine = LocalEngine.load(name, device="cpu", threads=1, pages=8, host_pages=0)
+    engine = LocalEngine.load(str(directory), device="cpu", threads=1, pages=8, host_pages=0)
     ids = engine.tokenizer.encode("<|im_start|>user\nWhat is 17 + 26?<|im_end|>\n<|im_start|>assistant\n", special=True)
     pages = list(range(1, 2 + len(ids) // engine.info.page_size))
     every = tuple(range(engine.info.vocab_size))
