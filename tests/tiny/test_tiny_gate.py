@@ -1,4 +1,4 @@
-"""The models that the recipe made keep what they can: some plain items of each task; `symphony bench tiny` has the rest."""
+"""The models that the recipe made keep what they can: plain items of each task; `symphony bench tiny` has the rest."""
 
 from __future__ import annotations
 
