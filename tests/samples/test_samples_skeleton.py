@@ -17,7 +17,7 @@ def test_each_point_of_the_list_is_answered(tiny: Any) -> None:
         ("Egypt", "The capital of Egypt is Cairo."),
         ("Peru", "The capital of Peru is Lima."),
     ]
-    assert (2 if WORKERS else 3) * run.result["forwards"] < run.result["tokens"]
+    assert 2 * run.result["forwards"] < run.result["tokens"]  # how many share a step is a matter of timing
 
 
 def test_any_model_writes_a_list_and_its_points_write_side_by_side(chance: Any) -> None:
