@@ -32,9 +32,11 @@ export async function* events(method, path, { body, signal } = {}) {
 }
 
 async function request(method, path, { body, signal, accept }) {
-  const headers = { Accept: accept, ...(key && { Authorization: `Bearer ${key}` }) };
+  const asked = key;
+  const headers = { Accept: accept, ...(asked && { Authorization: `Bearer ${asked}` }) };
   const answer = await fetch(path, { method, body, signal, headers });
   if (answer.ok) return answer;
+  if (answer.status === 401 && key !== asked) return request(method, path, { body, signal, accept }); // there is another key by now
   const said = await answer.json().catch(() => ({}));
   const { message = `${method} ${path}: ${answer.status}`, code = "", hint = "" } = said.error ?? {};
   throw Object.assign(new Error(message), { status: answer.status, code, hint });
