@@ -1,7 +1,7 @@
-"""Attention over a flat batch, causal within each document, three ways.
+"""Attention over a flat batch, causal within each document, two ways.
 
 Each takes [N, heads, head_dim] queries, keys and values (those of fewer heads), the documents' bounds and the longest
-document's length. `varlen` is the fast one on a GPU, `flex` what any compiler can do, `loop` a document at a time.
+document's length. `varlen` is for a GPU, `loop` takes a document at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.attention.varlen import varlen_attn
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
@@ -24,19 +23,6 @@ GROUPED: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signat
 
 def varlen(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int) -> Tensor:
     return cast(Tensor, varlen_attn(q, k, v, bounds, bounds, longest, longest, window_size=(-1, 0), **GROUPED))
-
-
-def flex(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int) -> Tensor:
-    many = len(q)
-    owner = torch.bucketize(torch.arange(many, device=q.device, dtype=torch.int32), bounds[1:], right=True)
-
-    def seen(_batch: Tensor, _head: Tensor, reader: Tensor, read: Tensor) -> Tensor:
-        return (owner[reader] == owner[read]) & (reader >= read)
-
-    mask = create_block_mask(seen, None, None, many, many, device=q.device)
-    asking, keys, values = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
-    attended = flex_attention(asking, keys, values, block_mask=mask, enable_gqa=True)
-    return attended.squeeze(0).transpose(0, 1)
 
 
 def loop(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int) -> Tensor:
@@ -49,6 +35,3 @@ def loop(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int) -> Tenso
             own_q, own_k, own_v = (t[start:end].transpose(0, 1) for t in (q, k, v))
             parts.append(F.scaled_dot_product_attention(own_q, own_k, own_v, is_causal=True).transpose(0, 1))
     return torch.cat(parts)
-
-
-BY_NAME: dict[str, Attend] = {"varlen": varlen, "flex": flex, "loop": loop}

@@ -54,7 +54,7 @@ def page(model: str, prompts: list[Prompt], answers: list[str]) -> str:
         "",
         "What a newcomer may type, written by hand before any answer was seen, with what would be acceptable "
         "(`tiny/newcomer.toml`);",
-        "greedy answers, failures included. Made by `python -m tiny.newcomer`.",
+        f"greedy answers, failures included. Made by `python -m tiny.newcomer {model}`.",
         "",
         f"**{sum(verdicts)} of {len(prompts)} are acceptable**; {PROMISED} are promised of the model that is trained "
         "on today's corpus.",
@@ -84,7 +84,7 @@ def main(model: str = "tiny") -> None:
     prompts = load()
     answers = asyncio.run(answer_page(engine, [prompt.turns for prompt in prompts]))
     engine.close()
-    PAGE.write_text(page(engine.info.name, prompts, answers))
+    PAGE.write_text(page(model, prompts, answers))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,6 @@ class How:
     """On which device and how a training computes."""
 
     device: str = "cpu"
-    attention: str = "loop"
     compiled: bool = False
 
 
@@ -74,7 +73,8 @@ class Training:
         if how.compiled:
             torch.compiler.reset()  # what was compiled for another model is of no use for this one
         self._how, self._teacher = how, teacher
-        self.model = Model(shape, attention.BY_NAME[how.attention]).to(how.device)
+        attend = attention.varlen if how.device.startswith("cuda") else attention.loop
+        self.model = Model(shape, attend).to(how.device)
         self._optimizer = Optimizer(self.model, how.compiled)
         self._loss = torch.compile(_loss, dynamic=False) if how.compiled else _loss
         self.done = self.planned = 0
@@ -190,11 +190,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=65_536, help="tokens a step")
     parser.add_argument("--workers", type=int, default=14, help="processes that write text")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--attention", choices=attention.BY_NAME, help="default: varlen on a GPU, loop on a CPU")
     given = parser.parse_args()
     until = time.monotonic() + given.seconds
     gpu = str(given.device).startswith("cuda")
-    how = How(given.device, given.attention or ("varlen" if gpu else "loop"), compiled=gpu)
+    how = How(given.device, compiled=gpu)
     torch.set_float32_matmul_precision("high")
     given.out.mkdir(parents=True, exist_ok=True)
     vocabulary = given.out / "tokenizer.json"
